@@ -53,3 +53,5 @@
 //! transactions over several shards. The layers leave room for each; the README says what users can expect today.
 
 pub mod base;
+pub mod resp;
+pub mod types;
