@@ -53,5 +53,7 @@
 //! transactions over several shards. The layers leave room for each; the README says what users can expect today.
 
 pub mod base;
+pub mod config;
+pub mod metrics;
 pub mod resp;
 pub mod types;

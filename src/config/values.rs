@@ -1,0 +1,227 @@
+//! The types of settings that are more than a number or a switch.
+//!
+//! Plain values: the server reads them, only the rules of this layer build them from text.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// A value picked from a fixed list of names. Several names may stand for one value; the first of them is printed.
+pub trait Choice: Copy + PartialEq + 'static {
+    /// Every name with its value, in the order in which error messages list them.
+    const NAMES: &'static [(&'static str, Self)];
+
+    /// The name that CONFIG GET prints.
+    fn name(self) -> &'static str {
+        let known = Self::NAMES.iter().find(|(_, value)| *value == self);
+        known.expect("every value of a choice has a name in its list").0
+    }
+}
+
+macro_rules! choices {
+    ($(
+        $(#[$doc:meta])* $type:ident { $first_name:literal => $first:ident $(, $name:literal => $value:ident)* }
+    )*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        #[expect(missing_docs, reason = "the values are the words of redis.conf, explained at the directive")]
+        pub enum $type { #[default] $first, $($value),* }
+
+        impl Choice for $type {
+            const NAMES: &'static [(&'static str, Self)] =
+                &[($first_name, $type::$first) $(, ($name, $type::$value))*];
+        }
+    )*};
+}
+
+choices! {
+    /// How much is logged: each level includes those that are more important.
+    LogLevel { "debug" => Debug, "verbose" => Verbose, "notice" => Notice, "warning" => Warning, "nothing" => Nothing }
+    /// What is thrown out when memory is full.
+    MaxmemoryPolicy {
+        "volatile-lru" => VolatileLru, "volatile-lfu" => VolatileLfu, "volatile-random" => VolatileRandom,
+        "volatile-ttl" => VolatileTtl, "allkeys-lru" => AllkeysLru, "allkeys-lfu" => AllkeysLfu,
+        "allkeys-random" => AllkeysRandom, "noeviction" => NoEviction
+    }
+    /// When the append-only file is forced to the disk.
+    AppendFsync { "everysec" => Everysec, "always" => Always, "no" => No }
+    /// Who may use a dangerous feature.
+    ProtectedAction { "no" => No, "yes" => Yes, "local" => Local }
+    /// Whether commands of one pipeline that go to different shards may overtake each other.
+    PipelineOrder { "relaxed" => Relaxed, "strict" => Strict }
+    /// Which service manager started the server.
+    Supervised { "upstart" => Upstart, "systemd" => Systemd, "auto" => Auto, "no" => No }
+    /// Whether payloads of RESTORE are checked in depth.
+    SanitizeDump { "no" => No, "yes" => Yes, "clients" => Clients }
+    /// Which channels a new user may use.
+    AclPubsubDefault { "allchannels" => AllChannels, "resetchannels" => ResetChannels }
+    /// What a cluster node calls itself to clients.
+    EndpointType { "ip" => Ip, "hostname" => Hostname, "unknown-endpoint" => UnknownEndpoint }
+    /// How a replica loads a snapshot that comes over the network.
+    DisklessLoad { "disabled" => Disabled, "on-empty-db" => OnEmptyDb, "swapdb" => Swapdb }
+    /// What happens when a replicated command fails.
+    PropagationError { "ignore" => Ignore, "panic" => Panic, "panic-on-replicas" => PanicOnReplicas }
+    /// Whether TLS clients must show a certificate.
+    TlsAuthClients { "no" => No, "yes" => Yes, "optional" => Optional }
+    /// The facility that a message to syslog carries.
+    SyslogFacility {
+        "user" => User, "local0" => Local0, "local1" => Local1, "local2" => Local2, "local3" => Local3,
+        "local4" => Local4, "local5" => Local5, "local6" => Local6, "local7" => Local7
+    }
+}
+
+/// Whether and how the kernel's out-of-memory score of the process is set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OomScoreAdj {
+    /// Left alone.
+    #[default]
+    No,
+    /// Added to the score the process started with.
+    Relative,
+    /// Set as it is.
+    Absolute,
+}
+
+impl Choice for OomScoreAdj {
+    // `yes` and `relative` are one value, and Redis prints the first of the two.
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("no", Self::No), ("yes", Self::Relative), ("relative", Self::Relative), ("absolute", Self::Absolute)];
+}
+
+/// A string of bytes: a path, a password, a name. Not necessarily UTF-8.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Text(pub Vec<u8>);
+
+impl Text {
+    /// Nothing was set.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes as they were given.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text as a path, or `None` when it is empty.
+    pub fn to_path(&self) -> Option<PathBuf> {
+        (!self.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(&self.0)))
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Text(text.as_bytes().to_vec())
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+/// Save when at least `changes` writes happened and `seconds` have passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SavePoint {
+    /// At least 1.
+    pub seconds: i64,
+    /// At least 0.
+    pub changes: i32,
+}
+
+/// When a client that reads too slowly is cut off. Zero means no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OutputLimit {
+    /// Cut off at once above this many bytes.
+    pub hard_bytes: u64,
+    /// Cut off when above this many bytes for `soft_seconds`.
+    pub soft_bytes: u64,
+    /// How long the soft limit may be exceeded, in seconds.
+    pub soft_seconds: u32,
+}
+
+/// The output limits of each class of client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OutputLimits {
+    /// Ordinary clients, MONITOR included.
+    pub normal: OutputLimit,
+    /// Replicas.
+    pub replica: OutputLimit,
+    /// Clients with at least one subscription.
+    pub pubsub: OutputLimit,
+}
+
+/// A size that may be given in percent of another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MemoryOrPercent {
+    /// Bytes.
+    Bytes(u64),
+    /// Percent of `maxmemory`, 1 to 100.
+    Percent(u8),
+}
+
+impl Default for MemoryOrPercent {
+    fn default() -> Self {
+        MemoryOrPercent::Bytes(0)
+    }
+}
+
+/// What a shutdown by a signal does besides stopping.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ShutdownFlags {
+    /// Save even when no save points are set.
+    pub save: bool,
+    /// Do not save even when save points are set.
+    pub nosave: bool,
+    /// Do not wait for lagging replicas.
+    pub now: bool,
+    /// Stop even when something went wrong.
+    pub force: bool,
+}
+
+/// The server to replicate from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MasterAddress {
+    /// Name or address.
+    pub host: Text,
+    /// TCP port.
+    pub port: u16,
+}
+
+/// Which keyspace events are published, as the set of letters of `notify-keyspace-events` in canonical order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct EventClasses(pub(super) u16);
+
+/// `rename-command OLD NEW`; an empty new name removes the command.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RenamedCommand {
+    /// The name the command has in the table, lower case.
+    pub from: Text,
+    /// What clients must say instead; empty when they may not say it at all.
+    pub to: Text,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_prints_the_first_of_its_names() {
+        assert_eq!(OomScoreAdj::Relative.name(), "yes");
+        assert_eq!(LogLevel::Notice.name(), "notice");
+    }
+
+    #[test]
+    fn an_empty_text_is_no_path() {
+        assert_eq!(Text::default().to_path(), None);
+        assert_eq!(Text::from("/x").to_path(), Some(PathBuf::from("/x")));
+    }
+}
