@@ -54,6 +54,7 @@
 
 pub mod base;
 pub mod config;
+pub mod keyspace;
 pub mod metrics;
 pub mod resp;
 pub mod types;

@@ -1,0 +1,153 @@
+//! One shard's keys: how they are found, how they change, how they die.
+//!
+//! ```text
+//!   Keyspace ── Db 0 ── Table ── Segment ── Slot ── Record: key, value, expiry, access word
+//!            ├─ Db 1      │         └ a few hundred slots, sorted by hash
+//!            ┆            └ directory of segments; splits and merges them
+//! ```
+//!
+//! Each shard owns one [`Keyspace`] on its core, and nobody else touches it. Start reading at [`table`] (how a table
+//! that never stalls works), then [`record`] (how a key fits in 48 bytes), then [`db`] (what others call).
+//!
+//! Invariants: a key is in a database at most once; counters of keys, expiring keys and bytes are exact at every return.
+//! Unsafe code is in `record` alone.
+//!
+//! Absent on purpose: clocks, randomness, sockets, other shards. What has expired by the clock stays until somebody who
+//! knows the time takes it out.
+
+pub mod access;
+pub mod db;
+pub mod expiry;
+pub mod record;
+mod segment;
+mod size_class;
+pub mod table;
+pub mod value;
+
+pub use db::{Db, DbMemory, EntryMut, Lookup, Vacant};
+pub use expiry::ExpireProgress;
+pub use record::{Entry, INLINE_BYTES_MAX, Record};
+pub use table::{CURSOR_BITS, HashKey};
+pub use value::{EMBSTR_BYTES_MAX, NewValue, Text, Value};
+
+use crate::base::DbIndex;
+
+/// The numbered databases of one shard.
+pub struct Keyspace {
+    dbs: Vec<Db>,
+}
+
+impl Keyspace {
+    /// So many empty databases. The hasher is seeded at random once per process.
+    pub fn new(databases: usize, hasher: &ahash::RandomState) -> Keyspace {
+        Keyspace { dbs: (0..databases).map(|_| Db::new(hasher.clone())).collect() }
+    }
+
+    /// A database. Panics if the index is not below the number of databases, which SELECT checks.
+    pub fn db(&self, index: DbIndex) -> &Db {
+        &self.dbs[index.index()]
+    }
+
+    /// As [`Keyspace::db`], to change it.
+    pub fn db_mut(&mut self, index: DbIndex) -> &mut Db {
+        &mut self.dbs[index.index()]
+    }
+
+    /// All databases, by index.
+    pub fn dbs(&self) -> &[Db] {
+        &self.dbs
+    }
+
+    /// All databases, by index, to change them.
+    pub fn dbs_mut(&mut self) -> &mut [Db] {
+        &mut self.dbs
+    }
+
+    /// Two databases at once (MOVE, COPY). Panics if they are the same.
+    pub fn two_mut(&mut self, a: DbIndex, b: DbIndex) -> (&mut Db, &mut Db) {
+        let pair = self.dbs.get_disjoint_mut([a.index(), b.index()]);
+        let [a, b] = pair.expect("the caller asks for two different databases that exist");
+        (a, b)
+    }
+
+    /// Exchanges two databases (SWAPDB). Does nothing if they are the same.
+    pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
+        self.dbs.swap(a.index(), b.index());
+    }
+
+    /// Number of keys in all databases.
+    pub fn len(&self) -> usize {
+        self.dbs.iter().map(Db::len).sum()
+    }
+
+    /// Whether no database has a key.
+    pub fn is_empty(&self) -> bool {
+        self.dbs.iter().all(Db::is_empty)
+    }
+
+    /// Number of keys that expire, in all databases.
+    pub fn expires_len(&self) -> usize {
+        self.dbs.iter().map(Db::expires_len).sum()
+    }
+
+    /// What all databases take, in allocated bytes.
+    pub fn memory(&self) -> DbMemory {
+        self.dbs.iter().map(Db::memory).fold(DbMemory::default(), |sum, db| DbMemory {
+            table_bytes: sum.table_bytes + db.table_bytes,
+            record_bytes: sum.record_bytes + db.record_bytes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::time::Millis;
+
+    const ZERO: DbIndex = DbIndex(0);
+    const NINE: DbIndex = DbIndex(9);
+
+    fn keyspace() -> Keyspace {
+        Keyspace::new(16, &ahash::RandomState::with_seeds(1, 2, 3, 4))
+    }
+
+    #[test]
+    fn databases_are_apart_and_can_be_exchanged() {
+        let mut keyspace = keyspace();
+        keyspace.db_mut(ZERO).set(b"key", NewValue::Int(1), Some(Millis(5)), 0);
+        assert!(keyspace.db(ZERO).find(b"key").is_some() && keyspace.db(NINE).find(b"key").is_none());
+        keyspace.swap(ZERO, NINE);
+        keyspace.swap(ZERO, ZERO);
+        assert!(keyspace.db(ZERO).find(b"key").is_none() && keyspace.db(NINE).find(b"key").is_some());
+        assert_eq!((keyspace.len(), keyspace.expires_len(), keyspace.is_empty()), (1, 1, false));
+        assert_eq!(keyspace.memory().record_bytes, 32);
+    }
+
+    #[test]
+    fn a_record_moves_from_one_database_to_another() {
+        let mut keyspace = keyspace();
+        keyspace.db_mut(ZERO).set(b"key", NewValue::string(b"value"), None, 7);
+        let (from, to) = keyspace.two_mut(ZERO, NINE);
+        let record = from.remove(b"key").expect("it was set");
+        assert!(to.insert_record(record).is_none());
+        assert_eq!(
+            to.find(b"key").map(|entry| (entry.value().text().to_vec(), entry.access())),
+            Some((b"value".to_vec(), 7))
+        );
+        from.check_invariants();
+        to.check_invariants();
+    }
+
+    #[test]
+    fn an_empty_keyspace_takes_next_to_nothing() {
+        // A server of 64 shards has 1024 databases.
+        assert!(keyspace().memory().table_bytes <= 16 * 160, "{:?}", keyspace().memory());
+    }
+
+    #[test]
+    fn a_keyspace_may_be_built_on_one_thread_and_used_on_another() {
+        fn send<T: Send>() {}
+        send::<Keyspace>();
+        send::<Record>();
+    }
+}
