@@ -57,4 +57,5 @@ pub mod config;
 pub mod keyspace;
 pub mod metrics;
 pub mod resp;
+pub mod rt;
 pub mod types;
