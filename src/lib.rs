@@ -58,4 +58,6 @@ pub mod keyspace;
 pub mod metrics;
 pub mod resp;
 pub mod rt;
+pub mod session;
+pub mod shard;
 pub mod types;

@@ -1,0 +1,230 @@
+//! One connection's state: who the client is, what it has sent that is not yet a command, what it has yet to be sent.
+//!
+//! A session lives on the core that was dealt its socket, in that shard's [`Sessions`] table, and never moves. It is named
+//! by a [`SessionKey`], whose generation makes a late message for a connection that is gone fall on deaf ears.
+//!
+//! Invariants: replies leave in request order. While [`Session::pending`] is empty a reply is written straight to
+//! [`Session::out`]; otherwise it waits in its batch until everything before it is there.
+//!
+//! Absent on purpose: the socket and what is in flight on it (`net`), and running commands (`dispatch`).
+
+mod outbox;
+mod table;
+
+pub use outbox::{Merge, Pending, PendingBatch, Route, Source};
+pub use table::Sessions;
+
+use std::collections::VecDeque;
+
+use crate::base::DbIndex;
+use crate::base::time::Now;
+use crate::config::Config;
+use crate::metrics::CommandId;
+use crate::resp::{BigBulk, Parser, Reply, Resp};
+
+/// A session's place in its shard's table, and which of the sessions that have had this place it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub struct SessionKey {
+    /// Place in the table.
+    pub index: u32,
+    /// Counts the sessions that had this place.
+    pub generation: u32,
+}
+
+/// What CLIENT REPLY has asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReplyMode {
+    /// Every command is answered.
+    #[default]
+    On,
+    /// No command is answered.
+    Off,
+    /// The command after CLIENT REPLY SKIP, which is not answered.
+    SkipNext,
+}
+
+/// Why a connection is to be closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closing {
+    /// Not at all.
+    No,
+    /// When everything queued for it has been sent: QUIT, a protocol error, a kill by its own hand.
+    AfterReply,
+    /// At once: killed, over a limit, the peer is gone.
+    Now,
+}
+
+/// One connection. See the module.
+pub struct Session {
+    /// The place in the table.
+    pub key: SessionKey,
+    /// The number that CLIENT ID tells: unique over all shards and the life of the server, in order of acceptance.
+    pub id: u64,
+    /// The client's address as CLIENT LIST prints it.
+    pub peer: String,
+    /// The server's address that it connected to.
+    pub local: String,
+    /// The descriptor's number, for CLIENT LIST.
+    pub fd: i32,
+    /// Whether it came through the Unix socket.
+    pub unix: bool,
+    /// CLIENT SETNAME; empty if none.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: Vec<u8>,
+    /// The selected database.
+    pub db: DbIndex,
+    /// The protocol its replies are written in.
+    pub proto: Resp,
+    /// Whether it may run commands that need authentication.
+    pub authenticated: bool,
+    /// CLIENT REPLY.
+    pub reply_mode: ReplyMode,
+    /// CLIENT NO-EVICT.
+    pub no_evict: bool,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: bool,
+    /// When it connected.
+    pub created: Now,
+    /// When its last bytes came, monotonic microseconds.
+    pub active_us: u64,
+    /// The last command it ran.
+    pub last_command: Option<CommandId>,
+    /// Whether and when it is to be closed.
+    pub closing: Closing,
+    /// The peer will send no more: when what it has sent is run, the connection is closed after the replies.
+    pub ended: bool,
+    /// Commands it has run.
+    pub commands: u64,
+    /// Bytes received from it.
+    pub input_bytes: u64,
+    /// Bytes handed to the socket for it.
+    pub output_bytes: u64,
+
+    /// How far the current command has been parsed.
+    pub parser: Parser,
+    /// Bytes received and not yet run: at most the query buffer limit.
+    pub input: Vec<u8>,
+    /// The large argument that is being received into its final allocation.
+    pub big: Option<BigBulk>,
+    /// Set while a plan runs for this session: what it sends meanwhile stays in `input`.
+    pub plan_running: bool,
+    /// Set while CLIENT PAUSE holds a command of this session back.
+    pub paused: bool,
+
+    /// Replies ready to be sent.
+    pub out: Reply,
+    /// Replies that wait for other shards, in request order.
+    pub pending: VecDeque<Pending>,
+    /// The number of the next pending batch.
+    pub next_batch: u64,
+    /// Bytes handed to the socket that it has not taken yet.
+    pub sending_bytes: usize,
+    /// Since when it has been over its soft output limit, monotonic microseconds.
+    pub over_soft_limit_since_us: Option<u64>,
+    /// The command at the start of `input` has been parsed and waits: this many bytes.
+    pub held_command: Option<usize>,
+    /// Under `pipeline-order strict`: its next command waits until all that was sent to other shards has come back.
+    pub ordered: bool,
+    /// Whether it is in the engine's list of sessions to be looked at before the turn ends.
+    pub dirty: bool,
+    /// Whether it is in the engine's list of sessions whose input can go on.
+    pub queued: bool,
+}
+
+/// Batches that one connection may have on their way to other shards. Past it the connection's input waits, so that what is
+/// queued between shards is bounded by the number of connections.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 16;
+
+impl Session {
+    /// A session for a connection that was just accepted.
+    pub fn new(key: SessionKey, id: u64, fd: i32, peer: String, local: String, unix: bool, now: Now) -> Session {
+        Session {
+            key,
+            id,
+            peer,
+            local,
+            fd,
+            unix,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_ver: Vec::new(),
+            db: DbIndex(0),
+            proto: Resp::V2,
+            authenticated: false,
+            reply_mode: ReplyMode::On,
+            no_evict: false,
+            no_touch: false,
+            created: now,
+            active_us: now.mono_us,
+            last_command: None,
+            closing: Closing::No,
+            ended: false,
+            commands: 0,
+            input_bytes: 0,
+            output_bytes: 0,
+            parser: Parser::default(),
+            input: Vec::new(),
+            big: None,
+            plan_running: false,
+            paused: false,
+            out: Reply::default(),
+            pending: VecDeque::new(),
+            next_batch: 0,
+            sending_bytes: 0,
+            over_soft_limit_since_us: None,
+            held_command: None,
+            ordered: false,
+            dirty: false,
+            queued: false,
+        }
+    }
+
+    /// Whether it has yet to give the password. One that came while a password was required and is none any more need not.
+    pub fn must_authenticate(&self, config: &Config) -> bool {
+        !self.authenticated && !config.requirepass.is_empty()
+    }
+
+    /// Whether its next command has to wait.
+    pub fn stalled(&self) -> bool {
+        self.plan_running
+            || self.paused
+            || self.ordered
+            || self.pending.len() >= BATCHES_IN_FLIGHT_MAX
+            || self.closing != Closing::No
+    }
+
+    /// Whether input that is here waits for something other than more input: to be allowed to go on, or for its turn.
+    pub fn waits(&self) -> bool {
+        self.stalled() || self.queued || self.held_command.is_some()
+    }
+
+    /// Bytes received from it that are held in memory.
+    pub fn input_held(&self) -> usize {
+        self.input.len() + self.big.as_ref().map_or(0, |b| b.allocated_bytes())
+    }
+
+    /// Bytes of replies held in memory for it.
+    pub fn output_held(&self) -> usize {
+        self.out.total_bytes() + self.sending_bytes + self.pending.iter().map(Pending::bytes).sum::<usize>()
+    }
+
+    /// Asks for the connection to be closed once everything before this has been answered.
+    pub fn close_after_reply(&mut self) {
+        if self.closing == Closing::No {
+            self.closing = Closing::AfterReply;
+        }
+    }
+
+    /// Back to what it was when it connected, as RESET does. The caller decides about authentication.
+    pub fn reset(&mut self) {
+        self.db = DbIndex(0);
+        self.proto = Resp::V2;
+        self.name.clear();
+        self.reply_mode = ReplyMode::On;
+        self.no_evict = false;
+        self.no_touch = false;
+    }
+}

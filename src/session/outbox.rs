@@ -1,0 +1,211 @@
+//! Replies of one connection that wait for other shards, and how they are put back into request order.
+//!
+//! A read that touches other shards becomes one [`PendingBatch`]: a list of routes in request order, and a source per shard
+//! (this one included) that holds the replies of the commands which went there, in the order in which they were sent.
+//!
+//! ```text
+//!   GET a   MGET b c   PING   GET d          a, c, d on shard 1; b on shard 0 = here
+//!   routes   One(1)  Split(Elements, 2) One(0) One(1)  One(0)  One(1)
+//!   source 0 (here)     b, PING
+//!   source 1            a, c, d              one message there, one back
+//! ```
+//!
+//! When every source is complete and the batch is the oldest, the routes are walked once and each takes the next reply of
+//! its source. Invariant: a source yields exactly as many replies as routes name it.
+
+use crate::resp::{Mark, Reply, Resp};
+
+/// How the parts of a split command become one reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merge {
+    /// Each part is an array of one element; the reply is the array of all (MGET).
+    Elements,
+    /// Each part is an integer; the reply is their sum (DEL, EXISTS).
+    Sum,
+    /// Each part is `OK`; so is the reply (MSET).
+    AllOk,
+}
+
+/// The way of one command's reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// The next reply of this source.
+    One(u16),
+    /// The next reply of this source, which the client does not want to see (CLIENT REPLY).
+    Silent(u16),
+    /// The next so many routes are parts of one command.
+    Split {
+        /// How they are joined.
+        merge: Merge,
+        /// How many parts follow.
+        parts: u32,
+        /// The client's protocol.
+        proto: Resp,
+        /// Whether the client wants to see it.
+        silent: bool,
+    },
+}
+
+/// Replies from one shard, in the order of the commands that were sent there.
+#[derive(Default)]
+pub struct Source {
+    /// Encoded replies.
+    pub reply: Reply,
+    /// Where each ends in `reply`.
+    pub ends: Vec<Mark>,
+    next: usize,
+}
+
+impl Source {
+    /// The next reply's extent.
+    fn advance(&mut self) -> (Mark, Mark) {
+        let start = if self.next == 0 { Mark::default() } else { self.ends[self.next - 1] };
+        let end = self.ends[self.next];
+        self.next += 1;
+        (start, end)
+    }
+
+    /// Empties it for another batch.
+    pub fn clear(&mut self) {
+        self.reply.clear();
+        self.ends.clear();
+        self.next = 0;
+    }
+}
+
+/// Something that stands between earlier replies and later ones.
+pub enum Pending {
+    /// Commands on their way to shards and back.
+    Batch(PendingBatch),
+    /// A plan; its reply is written here when it is done. What comes behind it waits unparsed.
+    Plan(Option<Reply>),
+}
+
+impl Pending {
+    /// Whether nothing more is awaited.
+    pub fn ready(&self) -> bool {
+        match self {
+            Pending::Batch(b) => b.outstanding == 0,
+            Pending::Plan(reply) => reply.is_some(),
+        }
+    }
+
+    /// Bytes of replies held.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Pending::Batch(b) => b.sources.iter().map(|s| s.reply.total_bytes()).sum(),
+            Pending::Plan(reply) => reply.as_ref().map_or(0, Reply::total_bytes),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct PendingBatch {
+    /// The session's number for it.
+    pub seq: u64,
+    /// In request order.
+    pub routes: Vec<Route>,
+    /// By source number; source 0 is this shard.
+    pub sources: Vec<Source>,
+    /// Messages that have not come back.
+    pub outstanding: u16,
+}
+
+/// Reply buffers larger than this are not kept for the next batch. Bytes.
+const KEPT_BYTES_MAX: usize = 16 * 1024;
+
+impl PendingBatch {
+    /// Empties it for another batch; false if its buffers grew too large to be kept.
+    pub fn clear(&mut self) -> bool {
+        self.routes.clear();
+        self.sources.iter_mut().for_each(Source::clear);
+        self.outstanding = 0;
+        self.routes.capacity() <= 2048 && self.sources.iter().all(|s| s.reply.allocated_bytes() <= KEPT_BYTES_MAX)
+    }
+
+    /// Writes all replies in request order. `error` is told the code of an error that came out of joining parts.
+    pub fn assemble(&mut self, out: &mut Reply) {
+        debug_assert_eq!(self.outstanding, 0);
+        let mut routes = self.routes.iter();
+        // Neighbours from one source are copied in one piece.
+        let mut run: Option<(u16, Mark, Mark)> = None;
+        while let Some(route) = routes.next() {
+            match *route {
+                Route::One(s) => {
+                    let (start, end) = self.sources[usize::from(s)].advance();
+                    match &mut run {
+                        Some((source, _, stop)) if *source == s && *stop == start => *stop = end,
+                        _ => {
+                            flush(&self.sources, run.take(), out);
+                            run = Some((s, start, end));
+                        }
+                    }
+                }
+                Route::Silent(s) => {
+                    self.sources[usize::from(s)].advance();
+                }
+                Route::Split { merge, parts, proto, silent } => {
+                    flush(&self.sources, run.take(), out);
+                    let mark = out.mark();
+                    out.set_proto(proto);
+                    let sources = &mut self.sources;
+                    let extents = routes.by_ref().take(parts as usize).map(|route| {
+                        let Route::One(s) = *route else { unreachable!("parts are plain routes") };
+                        let (start, end) = sources[usize::from(s)].advance();
+                        (s, start, end)
+                    });
+                    // Collected so that the sources can be read while the reply is written; splits are rare and short.
+                    let extents: Vec<_> = extents.collect();
+                    join(merge, &extents, &self.sources, out);
+                    if silent {
+                        out.truncate(mark);
+                    }
+                }
+            }
+        }
+        flush(&self.sources, run, out);
+    }
+}
+
+fn flush(sources: &[Source], run: Option<(u16, Mark, Mark)>, out: &mut Reply) {
+    if let Some((s, start, end)) = run {
+        out.append_range(&sources[usize::from(s)].reply, start, end);
+    }
+}
+
+/// The array header in front of each part of [`Merge::Elements`].
+const ONE_ELEMENT: &[u8] = b"*1\r\n";
+
+fn join(merge: Merge, parts: &[(u16, Mark, Mark)], sources: &[Source], out: &mut Reply) {
+    let bytes = |&(s, start, end): &(u16, Mark, Mark)| sources[usize::from(s)].reply.bytes_between(start, end);
+    // A part that failed speaks for the whole command, as the first failing key would in one shard.
+    if let Some(failed) = parts.iter().find(|p| bytes(p).first() == Some(&b'-')) {
+        let (s, start, end) = *failed;
+        out.append_range(&sources[usize::from(s)].reply, start, end);
+        return;
+    }
+    match merge {
+        Merge::Elements => {
+            out.array(parts.len());
+            for &(s, start, end) in parts {
+                let reply = &sources[usize::from(s)].reply;
+                debug_assert!(reply.bytes_between(start, end).starts_with(ONE_ELEMENT));
+                out.append_range(reply, start.behind(ONE_ELEMENT.len()), end);
+            }
+        }
+        Merge::Sum => {
+            let mut sum = 0;
+            for part in parts {
+                let text = bytes(part);
+                let digits = text.strip_prefix(b":").and_then(|t| t.strip_suffix(b"\r\n"));
+                match digits.and_then(crate::base::num::parse_i64) {
+                    Some(n) => sum += n,
+                    None => unreachable!("a summed command's parts reply with integers"),
+                }
+            }
+            out.int(sum);
+        }
+        Merge::AllOk => out.ok(),
+    }
+}

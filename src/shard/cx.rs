@@ -1,0 +1,364 @@
+//! What a data command may touch: the permission that its signature asks for.
+//!
+//! A handler is a plain function over one database of one shard. [`ReadCx`] finds keys, [`WriteCx`] also changes them;
+//! neither reaches a connection, another shard, a clock or a file, and since nothing here is async a handler runs to its
+//! end before anything else on its core does. Both live for one command on the stack of the core that owns the data.
+//!
+//! Lookups do what Redis does on the way: a key whose time has come is removed and counted, a key that is found is
+//! touched for LRU or LFU, reads count hits and misses. Every change goes through a [`WriteCx`] method, which is where the
+//! change count lives and where the log and keyspace events will read the effect.
+
+use crate::base::rng::Rng;
+use crate::base::time::{Millis, Now};
+use crate::base::{DbIndex, ShardId};
+use crate::config::Config;
+use crate::keyspace::{Db, Entry, EntryMut, Keyspace, Lookup, NewValue, Record, Value};
+use crate::metrics::ShardMetrics;
+use crate::resp::{Args, CommandError, Reply};
+use crate::shard::access::AccessPolicy;
+
+/// A handler that reads one shard's data.
+pub type ReadFn = fn(&mut ReadCx<'_>, Args<'_>, &mut Reply) -> Result<(), CommandError>;
+/// A handler that may change one shard's data.
+pub type WriteFn = fn(&mut WriteCx<'_>, Args<'_>, &mut Reply) -> Result<(), CommandError>;
+
+/// A data handler with the permission it asks for.
+#[derive(Clone, Copy)]
+pub enum DataFn {
+    /// Reads.
+    Read(ReadFn),
+    /// Writes.
+    Write(WriteFn),
+}
+
+impl DataFn {
+    /// Runs the handler on the database it was sent to.
+    #[inline]
+    pub fn call(self, cx: DataCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
+        match self {
+            DataFn::Read(f) => f(&mut ReadCx { cx }, args, reply),
+            DataFn::Write(f) => f(&mut WriteCx { read: ReadCx { cx } }, args, reply),
+        }
+    }
+}
+
+/// The parts of a shard that a data handler works on, borrowed for one command.
+pub struct DataCx<'a> {
+    /// All databases of this shard.
+    pub keyspace: &'a mut Keyspace,
+    /// The client's selected database.
+    pub db: DbIndex,
+    /// The instant of this turn of the loop.
+    pub now: Now,
+    /// Hits, misses, expired keys, changes.
+    pub metrics: &'a mut ShardMetrics,
+    /// Settings in force.
+    pub config: &'a Config,
+    /// The shard's own stream of random numbers.
+    pub rng: &'a mut Rng,
+    /// How a lookup stamps the record it finds.
+    pub access: AccessPolicy,
+    /// False under CLIENT NO-TOUCH: lookups leave the record's access word alone.
+    pub touch: bool,
+    /// Which shard this is.
+    pub shard: ShardId,
+}
+
+/// Permission to read. See the module.
+pub struct ReadCx<'a> {
+    cx: DataCx<'a>,
+}
+
+/// Permission to read and change. See the module.
+pub struct WriteCx<'a> {
+    read: ReadCx<'a>,
+}
+
+impl<'a> std::ops::Deref for WriteCx<'a> {
+    type Target = ReadCx<'a>;
+    fn deref(&self) -> &ReadCx<'a> {
+        &self.read
+    }
+}
+
+impl std::ops::DerefMut for WriteCx<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.read
+    }
+}
+
+impl<'a> ReadCx<'a> {
+    /// A context that only reads, over these parts.
+    pub fn new(cx: DataCx<'a>) -> ReadCx<'a> {
+        ReadCx { cx }
+    }
+
+    /// The instant of this turn of the loop: the same for every command in it.
+    pub fn now(&self) -> Now {
+        self.cx.now
+    }
+
+    /// The client's selected database.
+    pub fn db_index(&self) -> DbIndex {
+        self.cx.db
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &Config {
+        self.cx.config
+    }
+
+    /// The shard's random numbers.
+    pub fn rng(&mut self) -> &mut Rng {
+        self.cx.rng
+    }
+
+    /// Which shard this is.
+    pub fn shard(&self) -> ShardId {
+        self.cx.shard
+    }
+
+    /// How access words are to be read (LRU or LFU).
+    pub fn access_policy(&self) -> AccessPolicy {
+        self.cx.access
+    }
+
+    /// The selected database, for commands over all keys (SCAN, KEYS, RANDOMKEY, DBSIZE).
+    pub fn db(&self) -> &Db {
+        self.cx.keyspace.db(self.cx.db)
+    }
+
+    fn db_mut(&mut self) -> &mut Db {
+        self.cx.keyspace.db_mut(self.cx.db)
+    }
+
+    /// Finds a live key. One whose time has come is removed on the way.
+    #[inline]
+    fn find(&mut self, key: &[u8], counted: bool, touched: bool) -> Option<EntryMut<'_>> {
+        let DataCx { keyspace, db, now, metrics, access, rng, touch, .. } = &mut self.cx;
+        let now = now.millis();
+        let mut found = match keyspace.db_mut(*db).lookup(key) {
+            Lookup::Found(entry) => Some(entry),
+            Lookup::Vacant(_) => None,
+        };
+        if found.as_ref().is_some_and(|e| e.entry().is_expired(now)) {
+            drop(found.take().map(EntryMut::remove));
+            metrics.expired_keys += 1;
+            metrics.changes += 1;
+        }
+        if counted {
+            metrics.keyspace_hits += u64::from(found.is_some());
+            metrics.keyspace_misses += u64::from(found.is_none());
+        }
+        if touched
+            && *touch
+            && let Some(entry) = &mut found
+        {
+            let old = entry.access();
+            let new = access.touched(old, now, rng);
+            if new != old {
+                entry.set_access(new);
+            }
+        }
+        found
+    }
+
+    /// Looks a key up as a read command does: counts a hit or a miss and touches the key.
+    #[inline]
+    pub fn get(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        self.find(key, true, true).map(EntryMut::into_entry)
+    }
+
+    /// Looks a key up as TTL, TYPE and EXISTS do: counts a hit or a miss, but leaves the access word alone.
+    #[inline]
+    pub fn get_untouched(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        self.find(key, true, false).map(EntryMut::into_entry)
+    }
+
+    /// Looks a key up without touching it or counting anything (OBJECT, DEBUG, write commands that only look).
+    #[inline]
+    pub fn peek(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        self.find(key, false, false).map(EntryMut::into_entry)
+    }
+
+    /// The string at `key` for a read command; [`CommandError::WrongType`] if another type is there.
+    #[inline]
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<Value<'_>>, CommandError> {
+        self.get(key).map(|entry| string_of(entry.value())).transpose()
+    }
+}
+
+/// The value, if it is a string. Strings are the only type so far, so this cannot fail yet; every string command comes through
+/// here, so that none has to be changed when it can.
+#[inline]
+fn string_of(value: Value<'_>) -> Result<Value<'_>, CommandError> {
+    match value {
+        Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => Ok(value),
+    }
+}
+
+/// What happens to a key's time to live when its value is replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ttl {
+    /// Any expiry is dropped (plain SET).
+    Clear,
+    /// The key keeps the one it has (SET KEEPTTL, INCR, APPEND).
+    Keep,
+    /// The key expires then.
+    At(Millis),
+}
+
+impl<'a> WriteCx<'a> {
+    /// A context that may write, over these parts.
+    pub fn new(cx: DataCx<'a>) -> WriteCx<'a> {
+        WriteCx { read: ReadCx { cx } }
+    }
+
+    /// Looks a key up as a write command does: touches it, counts neither hit nor miss.
+    #[inline]
+    pub fn lookup(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        self.find(key, false, true).map(EntryMut::into_entry)
+    }
+
+    /// The string at `key` for a write command; [`CommandError::WrongType`] if another type is there.
+    #[inline]
+    pub fn lookup_string(&mut self, key: &[u8]) -> Result<Option<Value<'_>>, CommandError> {
+        self.lookup(key).map(|entry| string_of(entry.value())).transpose()
+    }
+
+    /// Gives `key` this value, whatever was there.
+    #[inline]
+    pub fn set(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl) {
+        let DataCx { keyspace, db, now, metrics, access, .. } = &mut self.read.cx;
+        let now = now.millis();
+        let fresh = access.fresh(now);
+        metrics.changes += 1;
+        match keyspace.db_mut(*db).lookup(key) {
+            Lookup::Vacant(vacant) => {
+                let expire = if let Ttl::At(due) = ttl { Some(due) } else { None };
+                vacant.insert(value, expire, fresh);
+            }
+            Lookup::Found(mut entry) => {
+                let expire = match ttl {
+                    Ttl::Clear => None,
+                    Ttl::At(due) => Some(due),
+                    Ttl::Keep => entry.expire_at().filter(|due| *due >= now),
+                };
+                // A new value is a new life for LRU; LFU keeps its count, as in Redis.
+                let access = access.overwritten(entry.access(), now);
+                entry.assign(value, expire, access);
+            }
+        }
+    }
+
+    /// Gives `key` the integer that `change` makes of the string there, in one search; the expiry stays, a missing key is made.
+    /// When `change` fails, nothing was changed.
+    #[inline]
+    pub fn update_integer(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(Option<Value<'_>>) -> Result<i64, CommandError>,
+    ) -> Result<i64, CommandError> {
+        let DataCx { keyspace, db, now, metrics, access, rng, touch, .. } = &mut self.read.cx;
+        let now = now.millis();
+        let db = keyspace.db_mut(*db);
+        let number = match db.lookup(key) {
+            Lookup::Found(mut entry) if !entry.entry().is_expired(now) => {
+                let number = change(Some(string_of(entry.value())?))?;
+                let old = entry.access();
+                let stamp = if *touch { access.touched(old, now, rng) } else { old };
+                let expire = entry.expire_at();
+                entry.assign(NewValue::Int(number), expire, stamp);
+                number
+            }
+            Lookup::Found(mut expired) => {
+                let number = change(None);
+                metrics.expired_keys += 1;
+                metrics.changes += 1;
+                match number {
+                    Ok(number) => expired.assign(NewValue::Int(number), None, access.fresh(now)),
+                    Err(_) => drop(expired.remove()),
+                }
+                number?
+            }
+            Lookup::Vacant(place) => {
+                let number = change(None)?;
+                place.insert(NewValue::Int(number), None, access.fresh(now));
+                number
+            }
+        };
+        metrics.changes += 1;
+        Ok(number)
+    }
+
+    /// Lets `edit` change a string in place; it sees the bytes and may lengthen or shorten them. The key must exist and hold a
+    /// string. Its encoding is `raw` afterwards, as in Redis.
+    pub fn edit_string<R>(&mut self, key: &[u8], edit: impl FnOnce(&mut Vec<u8>) -> R) -> R {
+        self.changed(1);
+        let mut entry = self.find(key, false, false).expect("the handler looked the key up before editing it");
+        entry.with_blob_mut(edit)
+    }
+
+    /// Appends to a string, which must exist, and returns its new length.
+    pub fn append(&mut self, key: &[u8], tail: &[u8]) -> usize {
+        self.changed(1);
+        let mut entry = self.find(key, false, false).expect("the handler looked the key up before appending to it");
+        entry.append(tail)
+    }
+
+    /// Sets or clears the expiry of a key; false if there is no such key.
+    pub fn set_expire(&mut self, key: &[u8], expire: Option<Millis>) -> bool {
+        let Some(mut entry) = self.find(key, false, false) else { return false };
+        entry.set_expire(expire);
+        self.changed(1);
+        true
+    }
+
+    /// Removes a key; false if there was none.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.take(key).is_some()
+    }
+
+    /// Removes a key and hands out its record, expiry included.
+    pub fn take(&mut self, key: &[u8]) -> Option<Record> {
+        let record = self.find(key, false, false)?.remove();
+        self.changed(1);
+        Some(record)
+    }
+
+    /// Puts a record into the selected database in place of any key of its name.
+    pub fn put(&mut self, record: Record) {
+        self.put_into(self.read.cx.db, record);
+    }
+
+    /// Puts a record into another database of this shard (MOVE, COPY … DB).
+    pub fn put_into(&mut self, db: DbIndex, record: Record) {
+        drop(self.read.cx.keyspace.db_mut(db).insert_record(record));
+        self.changed(1);
+    }
+
+    /// Runs `f` with another database selected.
+    pub fn in_db<R>(&mut self, db: DbIndex, f: impl FnOnce(&mut WriteCx<'a>) -> R) -> R {
+        let selected = std::mem::replace(&mut self.read.cx.db, db);
+        let result = f(self);
+        self.read.cx.db = selected;
+        result
+    }
+
+    /// Empties the selected database and hands out what was in it, so that the caller can free it at its leisure.
+    pub fn take_db(&mut self) -> Db {
+        let taken = self.read.db_mut().take();
+        self.changed(taken.len() as u64);
+        taken
+    }
+
+    /// Exchanges two databases of this shard.
+    pub fn swap_dbs(&mut self, a: DbIndex, b: DbIndex) {
+        self.read.cx.keyspace.swap(a, b);
+        self.changed(1);
+    }
+
+    fn changed(&mut self, keys: u64) {
+        self.read.cx.metrics.changes += keys;
+    }
+}

@@ -1,0 +1,247 @@
+//! One shard: the keys of its slots, the clients of its core, its settings and its counts. One per core, owned by that
+//! core's executor; nobody else can reach it but by a [`message::Message`].
+//!
+//! A shard is a state machine without clock, socket or thread: it is told the time, handed messages, and its answers are
+//! collected by whoever drives it. `net` drives one per core; a test may drive any number of them in one thread.
+//!
+//! Invariant: between two messages every key of this shard's slots is in its keyspace, whole.
+//! Absent on purpose: sockets (`net`), the order of transactions (`txn`), the command table (`commands`).
+
+pub mod access;
+pub mod cx;
+pub mod message;
+pub mod slots;
+
+use std::sync::Arc;
+
+use crate::base::rng::Rng;
+use crate::base::time::{Millis, Now};
+use crate::base::{DbIndex, ShardId};
+use crate::config::Config;
+use crate::keyspace::{Db, Keyspace};
+use crate::metrics::{CommandId, ShardMetrics};
+use crate::resp::Args;
+use crate::resp::Reply;
+use crate::session::{SessionKey, Sessions};
+use access::AccessPolicy;
+use cx::{DataCx, DataFn};
+use message::Batch;
+use slots::SlotMap;
+
+/// What does not change while the server runs, for INFO and HELLO. Shared by all shards and never written to.
+#[derive(Debug, Default)]
+pub struct About {
+    /// Forty hexadecimal digits, random per start.
+    pub run_id: String,
+    /// The process.
+    pub pid: u32,
+    /// The TCP port, 0 if none.
+    pub port: u16,
+    /// Where the program lies.
+    pub executable: String,
+    /// The configuration file, empty if none.
+    pub config_file: String,
+    /// Kernel and machine, as `uname` tells.
+    pub os: String,
+    /// When it started, seconds since the epoch.
+    pub started_unix: i64,
+    /// When it started, monotonic microseconds.
+    pub started_mono_us: u64,
+}
+
+/// CLIENT PAUSE, as every shard keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pause {
+    /// Commands wait until then.
+    pub until: Millis,
+    /// Whether only commands that may write wait.
+    pub writes_only: bool,
+}
+
+/// What the process as a whole is asked to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// Go on.
+    No,
+    /// End the event loop after the replies of this turn are sent.
+    Shutdown,
+}
+
+/// One shard. See the module.
+pub struct Shard {
+    /// Which one.
+    pub id: ShardId,
+    /// Who owns what.
+    pub slots: SlotMap,
+    /// The keys.
+    pub keyspace: Keyspace,
+    /// The clients of this core.
+    pub sessions: Sessions,
+    /// Settings in force here. All shards are told of a change.
+    pub config: Config,
+    /// Orders concurrent CONFIG SETs: the number of the last change applied here (on shard 0: handed out).
+    pub config_version: u64,
+    /// The counts.
+    pub metrics: ShardMetrics,
+    /// Random numbers of this shard.
+    pub rng: Rng,
+    /// The instant of this turn.
+    pub now: Now,
+    /// Fixed facts of the process.
+    pub about: Arc<About>,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: bool,
+    /// CLIENT PAUSE.
+    pub pause: Option<Pause>,
+    /// Whether the process is to stop.
+    pub stop: Stop,
+    /// Sessions of this shard that something has closed or woken; the driver looks at each after every message.
+    pub disturbed: Vec<SessionKey>,
+    /// Databases that were emptied and are being freed in slices.
+    pub dropped: Vec<Db>,
+    /// On shard 0, which accepts: connections by the shard that serves them. Those on their way there count already.
+    pub clients_by_shard: Vec<u32>,
+}
+
+/// What a shard needs to begin.
+pub struct ShardSeed {
+    /// Which one it is.
+    pub id: ShardId,
+    /// Of how many.
+    pub shards: u16,
+    /// The settings.
+    pub config: Config,
+    /// For its random numbers; different for every shard.
+    pub seed: u64,
+    /// For its tables.
+    pub hasher: ahash::RandomState,
+    /// Fixed facts.
+    pub about: Arc<About>,
+    /// The time.
+    pub now: Now,
+}
+
+impl Shard {
+    /// An empty shard.
+    pub fn new(seed: ShardSeed) -> Shard {
+        Shard {
+            id: seed.id,
+            slots: SlotMap::new(seed.shards),
+            keyspace: Keyspace::new(seed.config.databases as usize, &seed.hasher),
+            sessions: Sessions::default(),
+            config: seed.config,
+            config_version: 0,
+            metrics: ShardMetrics::default(),
+            rng: Rng::seed(seed.seed),
+            now: seed.now,
+            about: seed.about,
+            active_expire: true,
+            pause: None,
+            stop: Stop::No,
+            disturbed: Vec::new(),
+            dropped: Vec::new(),
+            clients_by_shard: vec![0; usize::from(seed.shards)],
+        }
+    }
+
+    /// The parts a data command works on.
+    #[inline]
+    pub fn data_cx(&mut self, db: DbIndex, touch: bool) -> DataCx<'_> {
+        DataCx {
+            keyspace: &mut self.keyspace,
+            db,
+            now: self.now,
+            metrics: &mut self.metrics,
+            access: AccessPolicy::of(&self.config),
+            config: &self.config,
+            rng: &mut self.rng,
+            touch,
+            shard: self.id,
+        }
+    }
+
+    /// Runs one data command and writes its reply or its error. True if it succeeded.
+    #[inline]
+    pub fn run(
+        &mut self,
+        f: DataFn,
+        id: CommandId,
+        db: DbIndex,
+        touch: bool,
+        args: Args<'_>,
+        reply: &mut Reply,
+    ) -> bool {
+        let mark = reply.mark();
+        match f.call(self.data_cx(db, touch), args, reply) {
+            Ok(()) => true,
+            Err(error) => {
+                reply.truncate(mark);
+                reply.error(&error);
+                self.metrics.count_error(error.code());
+                self.metrics.commands.record_failed(id);
+                false
+            }
+        }
+    }
+
+    /// Runs a batch that came from another shard and leaves the replies in it.
+    pub fn run_batch(&mut self, batch: &mut Batch, clock_ns: impl Fn() -> u64) {
+        let Batch { commands, args, reply, ends, .. } = batch;
+        let mut run = Run::begin(clock_ns());
+        for command in commands.iter() {
+            run.enter(command.id, !command.part, &mut self.metrics, self.config.latency_tracking, &clock_ns);
+            let args = args.command(command.first, command.argc);
+            reply.set_proto(command.proto);
+            self.run(command.run, command.id, command.db, command.touch, args, reply);
+            ends.push(reply.mark());
+            self.metrics.hops_in += 1;
+            self.metrics.commands_processed += u64::from(!command.part);
+        }
+        run.end(&mut self.metrics, self.config.latency_tracking, clock_ns());
+    }
+}
+
+/// Times runs of equal commands; see `metrics::commands` on why.
+#[derive(Clone, Copy)]
+pub struct Run {
+    started_ns: u64,
+    id: Option<CommandId>,
+    calls: u64,
+}
+
+impl Run {
+    /// Starts at this time, with no command yet.
+    pub fn begin(now_ns: u64) -> Run {
+        Run { started_ns: now_ns, id: None, calls: 0 }
+    }
+
+    /// The next command begins. Reads the clock only if it is another command than the last.
+    #[inline]
+    pub fn enter(
+        &mut self,
+        id: CommandId,
+        counts: bool,
+        metrics: &mut ShardMetrics,
+        histogram: bool,
+        clock_ns: impl Fn() -> u64,
+    ) {
+        if self.id != Some(id) {
+            if self.id.is_some() {
+                let now_ns = clock_ns();
+                self.end(metrics, histogram, now_ns);
+                self.started_ns = now_ns;
+            }
+            self.id = Some(id);
+        }
+        self.calls += u64::from(counts);
+    }
+
+    /// The last run is over.
+    pub fn end(&mut self, metrics: &mut ShardMetrics, histogram: bool, now_ns: u64) {
+        if let Some(id) = self.id.take() {
+            metrics.commands.record_run(id, self.calls, now_ns.saturating_sub(self.started_ns), histogram);
+            self.calls = 0;
+        }
+        self.started_ns = now_ns;
+    }
+}
