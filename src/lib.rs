@@ -60,4 +60,5 @@ pub mod resp;
 pub mod rt;
 pub mod session;
 pub mod shard;
+pub mod txn;
 pub mod types;
