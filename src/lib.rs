@@ -53,6 +53,7 @@
 //! transactions over several shards. The layers leave room for each; the README says what users can expect today.
 
 pub mod base;
+pub mod commands;
 pub mod config;
 pub mod keyspace;
 pub mod metrics;

@@ -1,0 +1,29 @@
+//! The command table and the handlers, a file per family.
+//!
+//! A family file holds the family's rows and, below them, its handlers. Whoever adds a command adds one row and one function
+//! there, and a behaviour test; whatever else speaks about commands reads the rows.
+//!
+//! Handlers do not call each other across files, do not know sockets, and learn everything about their caller through the
+//! context that their row's `Run` gives them.
+
+pub mod categories;
+mod client;
+pub mod cluster;
+pub mod command;
+pub mod connection;
+pub mod docs;
+pub mod generic;
+pub mod help;
+pub mod keys;
+mod lcs;
+pub mod lolwut;
+pub mod server;
+pub mod string;
+pub mod table;
+mod walk;
+
+use table::Row;
+
+/// Every family.
+pub static FAMILIES: &[&[Row]] =
+    &[cluster::ROWS, command::ROWS, connection::ROWS, generic::ROWS, lolwut::ROWS, server::ROWS, string::ROWS];

@@ -1,0 +1,112 @@
+//! FLUSHDB and FLUSHALL.
+//!
+//! Emptying a database is one step on each shard, whatever its size: the full table is taken out and put among the shard's
+//! dropped ones, whose memory is given back in slices. ASYNC leaves that to the event loop; SYNC has it done slice by slice
+//! and answers when all is free. Either way other clients wait for a slice at most.
+
+use super::SERVER;
+use crate::base::DbIndex;
+use crate::commands::table::{Flags, Row, Run};
+use crate::resp::{Args, CommandError, OwnedArgs};
+use crate::shard::Shard;
+use crate::txn::{Coordinator, Plan};
+
+/// What both rows share.
+const FLUSH: Row = Row {
+    usage: "[ASYNC | SYNC]",
+    complexity: "O(N) with N keys removed; with ASYNC they are freed in the background",
+    arity: -1,
+    flags: Flags::WRITE,
+    acl: &["keyspace", "dangerous"],
+    tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+    ..SERVER
+};
+
+/// See the module.
+pub const FLUSHALL: Row =
+    Row { name: "flushall", summary: "Removes all keys of all databases.", run: Run::Server(flushall), ..FLUSH };
+
+/// See the module.
+pub const FLUSHDB: Row =
+    Row { name: "flushdb", summary: "Removes all keys of the selected database.", run: Run::Server(flushdb), ..FLUSH };
+
+/// Records freed in one step of SYNC: about a tenth of a millisecond.
+const RECORDS_PER_SLICE: usize = 1024;
+
+fn flushall(coordinator: Coordinator, args: OwnedArgs) -> Plan {
+    Box::pin(flush(coordinator, args, None))
+}
+
+fn flushdb(coordinator: Coordinator, args: OwnedArgs) -> Plan {
+    let db = coordinator.origin().db;
+    Box::pin(flush(coordinator, args, Some(db)))
+}
+
+/// Whether to wait for the memory; `None` leaves it to the configuration.
+fn parse(args: Args<'_>) -> Result<Option<bool>, CommandError> {
+    match args.len() {
+        1 => Ok(None),
+        2 if args.get(1).eq_ignore_ascii_case(b"SYNC") => Ok(Some(true)),
+        2 if args.get(1).eq_ignore_ascii_case(b"ASYNC") => Ok(Some(false)),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// Empties one database, or all.
+async fn flush(
+    coordinator: Coordinator,
+    args: OwnedArgs,
+    only: Option<DbIndex>,
+) -> Result<crate::resp::Reply, CommandError> {
+    let sync = parse(args.as_args())?;
+    let lazy = coordinator
+        .call_all(move |shard| {
+            drop_databases(shard, only);
+            shard.config.lazyfree_lazy_user_flush
+        })
+        .await;
+    if sync.unwrap_or(!lazy[0]) {
+        while coordinator.call_all(free_slice).await.contains(&true) {}
+    }
+    let mut reply = coordinator.reply();
+    reply.ok();
+    Ok(reply)
+}
+
+fn drop_databases(shard: &mut Shard, only: Option<DbIndex>) {
+    for (index, db) in shard.keyspace.dbs_mut().iter_mut().enumerate() {
+        if only.is_none_or(|only| only.index() == index) && !db.is_empty() {
+            shard.metrics.changes += db.len() as u64;
+            shard.dropped.push(db.take());
+        }
+    }
+}
+
+/// Frees some of what was dropped; whether there is more. It may free what another FLUSHALL has dropped: whoever waits, waits
+/// for all.
+fn free_slice(shard: &mut Shard) -> bool {
+    if let Some(db) = shard.dropped.last_mut()
+        && !db.free_slice(RECORDS_PER_SLICE)
+    {
+        shard.dropped.pop();
+    }
+    !shard.dropped.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_option_is_taken_at_most() {
+        let parse = |line: &str| {
+            let args = OwnedArgs::from_slices(&line.split(' ').collect::<Vec<_>>());
+            parse(args.as_args())
+        };
+        assert_eq!(parse("FLUSHALL"), Ok(None));
+        assert_eq!(parse("FLUSHALL sync"), Ok(Some(true)));
+        assert_eq!(parse("FLUSHDB ASYNC"), Ok(Some(false)));
+        assert_eq!(parse("FLUSHDB now"), Err(CommandError::Syntax));
+        assert_eq!(parse("FLUSHDB SYNC ASYNC"), Err(CommandError::Syntax));
+    }
+}

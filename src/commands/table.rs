@@ -1,0 +1,429 @@
+//! The shape of a command's row, and the index over all rows.
+//!
+//! One row says everything about a command: COMMAND and its kin, arity and flag checks, routing, ACL categories, HELP texts
+//! and the differential tests read it, and nothing is said twice. Rows are constants beside their handlers; the index is
+//! built once, is never written to again and is shared by all cores.
+
+use std::sync::OnceLock;
+
+use super::docs::Group;
+use super::keys::KeySpec;
+use crate::metrics::CommandId;
+use crate::resp::CommandError;
+use crate::resp::Reply;
+use crate::resp::{Args, OwnedArgs};
+use crate::session::{Merge, Session};
+use crate::shard::Shard;
+use crate::shard::cx::DataFn;
+use crate::txn::{Coordinator, Plan};
+
+/// A handler that works on the connection's state. It runs at once on the connection's core.
+pub type SessionFn = fn(&mut SessionCx<'_>, Args<'_>, &mut Reply) -> Result<(), CommandError>;
+/// A handler that returns a plan: a future whose steps run on other shards.
+pub type PlanFn = fn(Coordinator, OwnedArgs) -> Plan;
+
+/// What a session command may touch: its own connection, and its core's shard.
+pub struct SessionCx<'a> {
+    /// The connection.
+    pub session: &'a mut Session,
+    /// The core's shard; the session is not in its table meanwhile.
+    pub shard: &'a mut Shard,
+    /// The command itself.
+    pub row: &'static Command,
+}
+
+/// Where a command runs, and so what it may touch. See the design's table.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// On the shard that owns the first key, to completion.
+    Data(DataFn),
+    /// As `Data` where all keys have one owner; otherwise key by key on the owners, and the parts are joined.
+    Split(DataFn, Merge),
+    /// As `Data` where all keys have one owner; otherwise a plan of hops.
+    Hops(DataFn, PlanFn),
+    /// On the connection's core.
+    Session(SessionFn),
+    /// A plan over services and all shards.
+    Server(PlanFn),
+    /// A container: it has subcommands and does nothing by itself.
+    Container,
+}
+
+macro_rules! flags {
+    ($(#[$doc:meta])* $name:ident: $int:ty { $($(#[$flag_doc:meta])* $flag:ident = $bit:expr, $text:expr;)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+        pub struct $name(pub $int);
+        impl $name {
+            $($(#[$flag_doc])* pub const $flag: $name = $name(1 << $bit);)*
+            /// None set.
+            pub const NONE: $name = $name(0);
+            /// Each flag with the name that clients see, in the order in which they see it.
+            pub const NAMES: &'static [($name, &'static str)] = &[$(($name::$flag, $text)),*];
+            /// Both.
+            pub const fn and(self, other: $name) -> $name {
+                $name(self.0 | other.0)
+            }
+            /// Whether all of `other` is set.
+            pub const fn has(self, other: $name) -> bool {
+                self.0 & other.0 == other.0
+            }
+            /// The names of those set.
+            pub fn names(self) -> impl Iterator<Item = &'static str> {
+                Self::NAMES.iter().filter(move |(f, _)| self.has(*f)).map(|(_, n)| *n)
+            }
+        }
+    };
+}
+
+flags! {
+    /// What a command does and when it may run, as COMMAND INFO names it and in its order.
+    Flags: u32 {
+        /// May change data.
+        WRITE = 0, "write";
+        /// Only reads data.
+        READONLY = 1, "readonly";
+        /// Refused when memory is full.
+        DENYOOM = 2, "denyoom";
+        /// For operators.
+        ADMIN = 3, "admin";
+        /// Concerns publish and subscribe.
+        PUBSUB = 4, "pubsub";
+        /// Not from scripts.
+        NOSCRIPT = 5, "noscript";
+        /// May wait for data.
+        BLOCKING = 6, "blocking";
+        /// Allowed while data is loaded.
+        LOADING = 7, "loading";
+        /// Allowed on a replica that lost its master.
+        STALE = 8, "stale";
+        /// Not shown to MONITOR.
+        SKIP_MONITOR = 9, "skip_monitor";
+        /// Not in the slow log.
+        SKIP_SLOWLOG = 10, "skip_slowlog";
+        /// Allowed on an importing slot.
+        ASKING = 11, "asking";
+        /// Constant or logarithmic time.
+        FAST = 12, "fast";
+        /// Needs no authentication.
+        NO_AUTH = 13, "no_auth";
+        /// May be replicated though it writes no key.
+        MAY_REPLICATE = 14, "may_replicate";
+        /// Has keys only with some arguments.
+        NO_MANDATORY_KEYS = 15, "no_mandatory_keys";
+        /// Not while data is loaded in the background.
+        NO_ASYNC_LOADING = 16, "no_async_loading";
+        /// Not inside MULTI.
+        NO_MULTI = 17, "no_multi";
+        /// Allowed while a script is over its time.
+        ALLOW_BUSY = 18, "allow_busy";
+        /// Touches keys it does not name.
+        TOUCHES_ARBITRARY_KEYS = 19, "touches_arbitrary_keys";
+    }
+}
+
+/// One command or subcommand: the facts of its row.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// In lower case; a subcommand's own name without its container's.
+    pub name: &'static str,
+    /// The arguments, in the notation of redis.io: `key [NX | XX] [EX seconds | PX milliseconds]`. COMMAND DOCS parses it.
+    pub usage: &'static str,
+    /// One sentence, in our words.
+    pub summary: &'static str,
+    /// The version of Redis that brought it.
+    pub since: &'static str,
+    /// As COMMAND DOCS tells it.
+    pub complexity: &'static str,
+    /// The family.
+    pub group: Group,
+    /// Number of arguments with the name; negative: at least so many.
+    pub arity: i16,
+    /// See [`Flags`].
+    pub flags: Flags,
+    /// ACL categories beyond those that flags and family imply.
+    pub acl: &'static [&'static str],
+    /// Where its keys are.
+    pub keys: &'static [KeySpec],
+    /// Hints for cluster proxies.
+    pub tips: &'static [&'static str],
+    /// Deprecated since which version, and in favour of what.
+    pub deprecated: Option<(&'static str, &'static str)>,
+    /// How it runs.
+    pub run: Run,
+    /// For containers.
+    pub subcommands: &'static [Row],
+}
+
+impl Row {
+    /// To be completed with `..Row::DEFAULT`.
+    pub const DEFAULT: Row = Row {
+        name: "",
+        usage: "",
+        summary: "",
+        since: "1.0.0",
+        complexity: "O(1)",
+        group: Group::Generic,
+        arity: 1,
+        flags: Flags::NONE,
+        acl: &[],
+        keys: &[],
+        tips: &[],
+        deprecated: None,
+        run: Run::Container,
+        subcommands: &[],
+    };
+}
+
+/// A row in the index.
+pub struct Command {
+    /// Dense number over commands and subcommands.
+    pub id: CommandId,
+    /// The facts.
+    pub row: &'static Row,
+    /// By what name clients call it: the row's, unless `rename-command` gave it another. Empty if it was taken away.
+    pub name: String,
+    /// `get`, or `client|list` for a subcommand.
+    pub full_name: String,
+    /// The container, for a subcommand.
+    pub parent: Option<CommandId>,
+    /// The subcommands, for a container.
+    pub children: Vec<CommandId>,
+    /// Position of the first key, 0 if there is none at a fixed place.
+    pub first_key: usize,
+    /// Whether every key stands at a fixed distance: first, last, step; else they need [`super::keys`].
+    pub key_range: Option<(i32, i32, i32)>,
+}
+
+impl Command {
+    /// Whether this many arguments (the name included, and the container's) will do.
+    #[inline]
+    pub fn accepts(&self, argc: usize) -> bool {
+        let arity = self.row.arity;
+        if arity >= 0 { argc == arity as usize } else { argc >= usize::from(arity.unsigned_abs()) }
+    }
+}
+
+/// All commands.
+pub struct Table {
+    commands: Vec<Command>,
+    /// Open addressing over `commands`, by name; `EMPTY` or an index. Only top-level commands.
+    buckets: Vec<u16>,
+    top_level: Vec<CommandId>,
+}
+
+const EMPTY: u16 = u16::MAX;
+/// Buckets per name: names are few and a miss must be as quick as a hit.
+const BUCKETS_PER_NAME: usize = 8;
+
+impl Table {
+    /// Builds the index over these families, with some commands under other names.
+    pub fn build(families: &[&'static [Row]], renames: &[Rename]) -> Table {
+        let mut commands: Vec<Command> = Vec::new();
+        let mut top_level = Vec::new();
+        let mut rows: Vec<&'static Row> = families.iter().flat_map(|f| f.iter()).collect();
+        rows.sort_by_key(|r| r.name);
+        for row in rows {
+            let id = push(&mut commands, row, row.name.to_owned(), None);
+            top_level.push(id);
+            let mut children = Vec::new();
+            for sub in row.subcommands {
+                children.push(push(&mut commands, sub, format!("{}|{}", row.name, sub.name), Some(id)));
+            }
+            commands[usize::from(id.0)].children = children;
+        }
+        for rename in renames {
+            // `rename` has checked that the command is there.
+            for command in commands.iter_mut().filter(|c| c.parent.is_none() && c.name == rename.from) {
+                command.name.clone_from(&rename.to);
+            }
+        }
+        let buckets = (top_level.len() * BUCKETS_PER_NAME).next_power_of_two();
+        let mut table = Table { commands, buckets: vec![EMPTY; buckets], top_level };
+        // What was renamed to nothing is gone for clients; its row stays, since others are named by their place.
+        let commands = &table.commands;
+        table.top_level.retain(|id| !commands[usize::from(id.0)].name.is_empty());
+        for id in table.top_level.clone() {
+            let name = table.get(id).name.as_bytes();
+            let mut at = table.bucket_of(name);
+            while table.buckets[at] != EMPTY {
+                assert_ne!(
+                    table.commands[usize::from(table.buckets[at])].row.name.as_bytes(),
+                    name,
+                    "one row a command"
+                );
+                at = (at + 1) & (table.buckets.len() - 1);
+            }
+            table.buckets[at] = id.0;
+        }
+        table
+    }
+
+    /// The first eight letters in lower case and the length decide the bucket. Setting bit 5 also folds some other bytes
+    /// together, which costs a comparison, never a wrong answer.
+    #[inline]
+    fn bucket_of(&self, name: &[u8]) -> usize {
+        let word = if name.len() >= 8 {
+            u64::from_le_bytes(name[..8].try_into().expect("eight bytes"))
+        } else {
+            name.iter().rev().fold(0, |w, b| w << 8 | u64::from(*b))
+        };
+        let hash = ((word | 0x2020_2020_2020_2020) ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (hash >> 32) as usize & (self.buckets.len() - 1)
+    }
+
+    /// The command of this name, in any case.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<&Command> {
+        let mut at = self.bucket_of(name);
+        loop {
+            let id = self.buckets[at];
+            if id == EMPTY {
+                return None;
+            }
+            let command = &self.commands[usize::from(id)];
+            if command.name.as_bytes().eq_ignore_ascii_case(name) {
+                return Some(command);
+            }
+            at = (at + 1) & (self.buckets.len() - 1);
+        }
+    }
+
+    /// The subcommand of this name, in any case.
+    pub fn find_sub(&self, container: &Command, name: &[u8]) -> Option<&Command> {
+        container.children.iter().map(|id| self.get(*id)).find(|c| c.row.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The command of a full name such as `client|list`.
+    pub fn find_full(&self, name: &[u8]) -> Option<&Command> {
+        match memchr::memchr(b'|', name) {
+            None => self.find(name),
+            Some(bar) => self.find_sub(self.find(&name[..bar])?, &name[bar + 1..]),
+        }
+    }
+
+    /// By number.
+    pub fn get(&self, id: CommandId) -> &Command {
+        &self.commands[usize::from(id.0)]
+    }
+
+    /// Top-level commands by name.
+    pub fn top_level(&self) -> impl ExactSizeIterator<Item = &Command> {
+        self.top_level.iter().map(|id| self.get(*id))
+    }
+
+    /// Commands and subcommands, by number.
+    pub fn all(&self) -> impl ExactSizeIterator<Item = &Command> {
+        self.commands.iter()
+    }
+}
+
+fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, parent: Option<CommandId>) -> CommandId {
+    let id = CommandId(u16::try_from(commands.len()).expect("a few hundred commands"));
+    let key_range = row.keys.first().and_then(KeySpec::as_range).filter(|_| row.keys.len() == 1);
+    let first_key = row.keys.first().and_then(KeySpec::first_position).unwrap_or(0);
+    commands.push(Command {
+        id,
+        row,
+        name: row.name.to_owned(),
+        full_name,
+        parent,
+        children: Vec::new(),
+        first_key,
+        key_range,
+    });
+    id
+}
+
+/// One `rename-command` line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rename {
+    /// The name in the row, in lower case.
+    pub from: String,
+    /// The new one, in lower case; empty to take the command away.
+    pub to: String,
+}
+
+static RENAMES: OnceLock<Vec<Rename>> = OnceLock::new();
+
+/// Gives commands other names. To be called before the table is first used, once; later calls change nothing. Err with the
+/// offending line's words if there is no such command or the new name is taken.
+pub fn rename(renames: Vec<Rename>) -> Result<(), String> {
+    let mut names: Vec<&str> = super::FAMILIES.iter().flat_map(|f| f.iter()).map(|row| row.name).collect();
+    for Rename { from, to } in &renames {
+        let Some(at) = names.iter().position(|name| name == from) else {
+            return Err(format!("rename-command: there is no command '{from}'"));
+        };
+        if !to.is_empty() && names.contains(&to.as_str()) {
+            return Err(format!("rename-command: there is a command '{to}' already"));
+        }
+        names[at] = to;
+    }
+    // A second caller would be a test; the first one's table stands.
+    let _ = RENAMES.set(renames);
+    Ok(())
+}
+
+/// The index over every family, built on first use.
+pub fn table() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| Table::build(super::FAMILIES, RENAMES.get().map_or(&[], Vec::as_slice)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_in_any_case_and_nothing_else_is() {
+        for command in table().top_level() {
+            let upper = command.row.name.to_ascii_uppercase();
+            assert_eq!(table().find(upper.as_bytes()).unwrap().id, command.id);
+            let mut longer = command.row.name.to_owned();
+            longer.push('x');
+            assert!(table().find(longer.as_bytes()).is_none_or(|c| c.row.name == longer));
+            for sub in &command.children {
+                let sub = table().get(*sub);
+                assert_eq!(table().find_full(sub.full_name.to_uppercase().as_bytes()).unwrap().id, sub.id);
+            }
+        }
+        for name in ["", "\0", "ge", "gett", "get ", "nosuchcommand"] {
+            assert!(table().find(name.as_bytes()).is_none(), "{name:?}");
+        }
+        assert!(table().find(&[b'g'; 100_000]).is_none());
+    }
+
+    #[test]
+    fn a_renamed_command_goes_by_its_new_name_only() {
+        static ROWS: &[Row] = &[Row { name: "flushall", ..Row::DEFAULT }, Row { name: "get", ..Row::DEFAULT }];
+        let renames =
+            [Rename { from: "flushall".into(), to: String::new() }, Rename { from: "get".into(), to: "fetch".into() }];
+        let table = Table::build(&[ROWS], &renames);
+        assert!(table.find(b"flushall").is_none() && table.find(b"get").is_none() && table.find(b"").is_none());
+        assert_eq!(table.find(b"FETCH").unwrap().row.name, "get");
+    }
+
+    #[test]
+    fn rows_say_what_they_must() {
+        for command in table().all() {
+            let row = command.row;
+            let name = &command.full_name;
+            assert!(!row.summary.is_empty(), "{name} has a summary");
+            assert!(row.name.bytes().all(|b| b.is_ascii_lowercase() || b"-_|".contains(&b)), "{name} is in lower case");
+            assert!(row.arity != 0, "{name} has an arity");
+            assert!(matches!(row.run, Run::Container) || row.subcommands.is_empty() || row.name == "command");
+            if let Run::Split(..) = row.run {
+                assert!(command.key_range.is_some(), "{name}: a split command has its keys at a fixed distance");
+            }
+            if let Run::Data(f) = row.run {
+                let writes = matches!(f, DataFn::Write(_));
+                assert!(!row.keys.is_empty(), "{name}: a data command has a key to be routed by");
+                assert!(
+                    !row.flags.has(Flags::WRITE) || writes,
+                    "{name} is flagged as a write and gets no write context"
+                );
+            }
+            assert!(!(row.flags.has(Flags::WRITE) && row.flags.has(Flags::READONLY)), "{name} is one of both");
+        }
+    }
+}
