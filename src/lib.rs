@@ -55,6 +55,7 @@
 pub mod base;
 pub mod commands;
 pub mod config;
+pub mod dispatch;
 pub mod keyspace;
 pub mod metrics;
 pub mod resp;

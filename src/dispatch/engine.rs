@@ -1,0 +1,875 @@
+//! One core's dispatcher: see the module above. Its inputs are bytes, messages and the turn of the clock; its outputs are
+//! sessions with something to send, and messages.
+//!
+//! Invariants: a session that runs commands is out of its table, and back in it before anything else runs; the batch that a read has
+//! opened is sealed before the read ends; a plan that was started is run to its end, whether or not its client stays.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::gate::{Verdict, admit};
+use super::limits::{self, Passed};
+use super::routing::{Building, Owner, SpareBatches, owner};
+use crate::base::ShardId;
+use crate::base::time::Now;
+use crate::commands::table::{Command, PlanFn, Run, SessionCx, Table, table};
+use crate::config::PipelineOrder;
+use crate::keyspace::Db;
+use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
+use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey};
+use crate::shard::cx::DataFn;
+use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, Message, Ticket};
+use crate::shard::{Run as TimedRun, Shard};
+use crate::txn::{Coordinator, Driver, Origin, Plan, Progress};
+
+/// What a message leaves for the event loop to do, since it concerns sockets.
+pub enum Delivery {
+    /// Nothing.
+    Done,
+    /// Serve this connection, then answer the shard with [`Message::AdoptDone`].
+    Adopt(Box<Adopted>),
+    /// A connection that was dealt to this peer has been taken over.
+    Adopted,
+}
+
+/// Commands that one session may run before others of its core have their turn.
+pub(super) const COMMANDS_PER_TURN: usize = 1024;
+/// Time that plans' local steps may take in one turn before the sockets are looked at again. Nanoseconds.
+const LOCAL_STEPS_NS: u64 = 500_000;
+/// Batches kept for reuse.
+const SPARE_BATCHES: usize = 64;
+/// An input buffer larger than this is not kept when it is empty. Bytes.
+const INPUT_KEPT_BYTES_MAX: usize = 4 * 1024;
+
+struct RunningPlan {
+    driver: Driver,
+    session: SessionKey,
+    command: &'static Command,
+    silent: bool,
+    started_ns: u64,
+}
+
+/// Whether the session goes on with its next command.
+enum Flow {
+    Next,
+    /// The command waits where it is, at the start of the input.
+    Hold,
+}
+
+/// See the module.
+pub struct Engine {
+    /// This core's shard.
+    pub shard: Shard,
+    table: &'static Table,
+    clock_ns: fn() -> u64,
+    plans: HashMap<u32, RunningPlan, ahash::RandomState>,
+    next_plan: u32,
+    local_calls: VecDeque<(Ticket, CallFn)>,
+    outgoing: Vec<(ShardId, Message)>,
+    ready: VecDeque<SessionKey>,
+    dirty: Vec<SessionKey>,
+    held: Vec<SessionKey>,
+    building: Option<Building>,
+    spare_batches: SpareBatches,
+    spare_buildings: Vec<Building>,
+    run: TimedRun,
+}
+
+impl Engine {
+    /// An engine over a new shard. `clock_ns` is a monotonic clock in nanoseconds, used to time commands only.
+    pub fn new(shard: Shard, clock_ns: fn() -> u64) -> Engine {
+        Engine {
+            shard,
+            table: table(),
+            clock_ns,
+            plans: HashMap::default(),
+            next_plan: 0,
+            local_calls: VecDeque::new(),
+            outgoing: Vec::new(),
+            ready: VecDeque::new(),
+            dirty: Vec::new(),
+            held: Vec::new(),
+            building: None,
+            spare_batches: Vec::new(),
+            spare_buildings: Vec::new(),
+            run: TimedRun::begin(0),
+        }
+    }
+
+    /// Begins a turn of the event loop at this instant.
+    pub fn begin_turn(&mut self, now: Now) {
+        self.shard.now = now;
+        self.run = TimedRun::begin((self.clock_ns)());
+        if self.shard.pause.is_some_and(|p| p.until <= now.millis()) {
+            self.shard.pause = None;
+        }
+        self.release_held();
+    }
+
+    /// Commands that CLIENT PAUSE has held back go on once there is no pause.
+    fn release_held(&mut self) {
+        if self.shard.pause.is_none() && !self.held.is_empty() {
+            for key in std::mem::take(&mut self.held) {
+                if let Some(session) = self.shard.sessions.get_mut(key) {
+                    session.paused = false;
+                    self.make_ready(key);
+                }
+            }
+        }
+    }
+
+    /// Runs what is left to run after sockets and messages have been served: sessions whose input had to wait, and steps of
+    /// plans on this shard. Bounded; true if there is more.
+    pub fn run_waiting(&mut self) -> bool {
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { break };
+            if let Some(mut session) = self.shard.sessions.take(key) {
+                session.queued = false;
+                self.run_kept_input(&mut session);
+                self.settle(session);
+            }
+        }
+        let deadline_ns = (self.clock_ns)().saturating_add(LOCAL_STEPS_NS);
+        while let Some((ticket, run)) = self.local_calls.pop_front() {
+            let answer = run(&mut self.shard);
+            self.answer(ticket, answer);
+            if !self.local_calls.is_empty() && (self.clock_ns)() > deadline_ns {
+                break;
+            }
+        }
+        // A call of this turn may have ended the pause, and nothing else need happen here for a long time.
+        self.release_held();
+        self.notice_disturbed();
+        let latency = self.shard.config.latency_tracking;
+        self.run.end(&mut self.shard.metrics, latency, (self.clock_ns)());
+        !self.ready.is_empty() || !self.local_calls.is_empty()
+    }
+
+    /// Sessions that have output to send, are to be closed, or have gone quiet again. Each is listed once.
+    pub fn take_dirty(&mut self, into: &mut Vec<SessionKey>) {
+        into.clear();
+        std::mem::swap(&mut self.dirty, into);
+        for key in into.iter() {
+            if let Some(session) = self.shard.sessions.get_mut(*key) {
+                session.dirty = false;
+            }
+        }
+    }
+
+    /// Puts a session on that list.
+    pub fn mark_dirty(&mut self, key: SessionKey) {
+        if let Some(session) = self.shard.sessions.get_mut(key)
+            && !session.dirty
+        {
+            session.dirty = true;
+            self.dirty.push(key);
+        }
+    }
+
+    /// Messages for other shards, in order.
+    pub fn take_outgoing(&mut self) -> std::vec::Drain<'_, (ShardId, Message)> {
+        self.outgoing.drain(..)
+    }
+
+    /// Whether there are messages to send.
+    pub fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Plans that have not ended.
+    pub fn plans_running(&self) -> usize {
+        self.plans.len()
+    }
+
+    /// When commands held by CLIENT PAUSE are to be looked at again, in milliseconds from now.
+    pub fn pause_ends_in_ms(&self) -> Option<u64> {
+        let pause = self.shard.pause.filter(|_| !self.held.is_empty())?;
+        Some(u64::try_from(pause.until.0 - self.shard.now.millis().0).unwrap_or(0))
+    }
+
+    /// Bytes came from a connection.
+    pub fn receive(&mut self, key: SessionKey, data: &[u8]) {
+        let Some(mut session) = self.shard.sessions.take(key) else { return };
+        self.shard.metrics.net_input_bytes += data.len() as u64;
+        session.input_bytes += data.len() as u64;
+        session.active_us = self.shard.now.mono_us;
+        if session.closing == Closing::No {
+            self.take_in(&mut session, data);
+        }
+        self.settle(session);
+    }
+
+    /// Bytes came from a connection straight into the large argument that it is receiving.
+    pub fn receive_into_big(&mut self, key: SessionKey, body: Vec<u8>, received: usize) {
+        let Some(mut session) = self.shard.sessions.take(key) else { return };
+        self.shard.metrics.net_input_bytes += received as u64;
+        session.input_bytes += received as u64;
+        session.active_us = self.shard.now.mono_us;
+        if let Some(big) = &mut session.big {
+            big.give_back(body);
+        }
+        self.take_in(&mut session, &[]);
+        self.settle(session);
+    }
+
+    /// The peer has sent all it will. What came before is run and answered; half a command at the end is forgotten.
+    pub fn end_of_input(&mut self, key: SessionKey) {
+        let Some(mut session) = self.shard.sessions.take(key) else { return };
+        session.ended = true;
+        self.settle(session);
+    }
+
+    fn take_in(&mut self, session: &mut Session, mut data: &[u8]) {
+        let mut supplied = false;
+        if let Some(big) = &mut session.big {
+            let taken = big.fill(data);
+            data = &data[taken..];
+            if !big.is_complete() {
+                return;
+            }
+            let big = session.big.take().expect("it was just there");
+            session.parser.supply_blob(big.into_blob());
+            supplied = true;
+        }
+        if session.waits() {
+            session.input.extend_from_slice(data);
+        } else if session.input.is_empty() && !supplied {
+            let kept = self.run_input(session, data);
+            if let Some((from, to)) = kept {
+                session.input.extend_from_slice(&data[from..to]);
+            }
+        } else {
+            session.input.extend_from_slice(data);
+            self.run_kept_input(session);
+        }
+    }
+
+    /// Goes on with the input that a session has kept.
+    fn run_kept_input(&mut self, session: &mut Session) {
+        if session.stalled() || session.big.is_some() {
+            return;
+        }
+        let mut input = std::mem::take(&mut session.input);
+        match self.run_input(session, &input) {
+            None => input.clear(),
+            Some((from, to)) => {
+                input.truncate(to);
+                input.drain(..from);
+            }
+        }
+        if input.is_empty() && input.capacity() > INPUT_KEPT_BYTES_MAX {
+            input = Vec::new();
+        }
+        session.input = input;
+    }
+
+    /// Parses and runs commands from the start of `input`. Returns the part of it that is to be kept: what was not run yet.
+    fn run_input(&mut self, session: &mut Session, input: &[u8]) -> Option<(usize, usize)> {
+        let mut at = 0;
+        let mut left = COMMANDS_PER_TURN;
+        let mut end = input.len();
+        // The parser is taken out so that a command's arguments can be borrowed from it while the session changes.
+        let mut parser = std::mem::take(&mut session.parser);
+        let mut ahead = Ahead::default();
+        loop {
+            if session.stalled() {
+                break;
+            }
+            let step = match session.held_command.take() {
+                Some(consumed) => Step::Command { consumed },
+                None => {
+                    if left == 0 {
+                        self.queue(session);
+                        break;
+                    }
+                    parser.step(&input[at..], &parse_limits(session, &self.shard))
+                }
+            };
+            match step {
+                Step::Command { consumed } => {
+                    left = left.saturating_sub(1);
+                    if at + consumed < input.len() && self.shard.slots.shards() == 1 {
+                        ahead.look(input, at + consumed, self.shard.keyspace.db(session.db));
+                    }
+                    let args = parser.args(&input[at..at + consumed]);
+                    match self.command(session, args) {
+                        Flow::Next => at += consumed,
+                        Flow::Hold => {
+                            session.held_command = Some(consumed);
+                            break;
+                        }
+                    }
+                }
+                Step::Nothing { consumed } => at += consumed,
+                Step::Incomplete => break,
+                Step::BigBulk { consumed, len } => {
+                    let mut big = BigBulk::new(len);
+                    let taken = big.fill(&input[at + consumed..]);
+                    debug_assert_eq!(at + consumed + taken, input.len(), "a big bulk is not whole in the input");
+                    session.big = Some(big);
+                    end = at + consumed;
+                    break;
+                }
+                Step::Error(error) => {
+                    tracing::debug!("protocol error from client {}: {error}", session.peer);
+                    self.shard.metrics.count_error("ERR");
+                    let silent = self.silent(session);
+                    self.reply_here(session, silent, |reply| reply.protocol_error(&error));
+                    session.close_after_reply();
+                    at = end;
+                    break;
+                }
+            }
+        }
+        session.parser = parser;
+        self.seal(session);
+        if session.closing != Closing::No || at >= end { None } else { Some((at, end)) }
+    }
+
+    /// One command.
+    #[inline]
+    fn command(&mut self, session: &mut Session, args: Args<'_>) -> Flow {
+        let command = match admit(session, &self.shard, self.table, args) {
+            Verdict::Run(command) => command,
+            Verdict::Refuse(error, id) => {
+                if let Some(id) = id {
+                    self.shard.metrics.commands.record_rejected(id);
+                }
+                self.shard.metrics.count_error(error.code());
+                let silent = self.silent(session);
+                self.reply_here(session, silent, |reply| reply.error(&error));
+                return Flow::Next;
+            }
+            Verdict::Hold => {
+                session.paused = true;
+                self.held.push(session.key);
+                return Flow::Hold;
+            }
+            Verdict::CrossProtocol => {
+                tracing::warn!(
+                    "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to this \
+                     server. Connection from {} aborted.",
+                    session.peer
+                );
+                session.closing = Closing::Now;
+                return Flow::Next;
+            }
+        };
+        match command.row.run {
+            Run::Data(f) => match owner(command, args, self.shard.slots, self.shard.id) {
+                Owner::One(shard) => return self.data(session, command, f, shard, args),
+                Owner::Several => unreachable!("a command of several keys is not a plain data command"),
+            },
+            Run::Split(f, merge) => match owner(command, args, self.shard.slots, self.shard.id) {
+                Owner::One(shard) => return self.data(session, command, f, shard, args),
+                Owner::Several => return self.split(session, command, f, merge, args),
+            },
+            Run::Hops(f, plan) => match owner(command, args, self.shard.slots, self.shard.id) {
+                Owner::One(shard) => return self.data(session, command, f, shard, args),
+                Owner::Several => self.start_plan(session, command, plan, args),
+            },
+            Run::Server(plan) => self.start_plan(session, command, plan, args),
+            Run::Session(f) => self.session_command(session, command, f, args),
+            Run::Container => unreachable!("the gate refuses a bare container"),
+        }
+        Flow::Next
+    }
+
+    /// A command whose keys have one owner.
+    #[inline]
+    fn data(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        f: DataFn,
+        shard: ShardId,
+        args: Args<'_>,
+    ) -> Flow {
+        if self.must_wait(session, Some(shard)) {
+            return Flow::Hold;
+        }
+        let silent = self.silent(session);
+        self.count(session, command);
+        let touch = !session.no_touch;
+        if shard != self.shard.id {
+            self.shard.metrics.hops_out += 1;
+            let part = BatchCommand {
+                run: f,
+                id: command.id,
+                argc: 0,
+                first: 0,
+                db: session.db,
+                proto: session.proto,
+                touch,
+                part: false,
+            };
+            let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
+            building.send(shard, part, (0..args.len()).map(|at| (args, at)), silent, &mut self.spare_batches);
+            return Flow::Next;
+        }
+        self.shard.metrics.commands_processed += 1;
+        let latency = self.shard.config.latency_tracking;
+        self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        let (db, proto) = (session.db, session.proto);
+        if self.building.is_none() && session.pending.is_empty() {
+            let out = &mut session.out;
+            out.set_proto(proto);
+            let mark = out.mark();
+            self.shard.run(f, command.id, db, touch, args, out);
+            if silent {
+                out.truncate(mark);
+            }
+        } else {
+            let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
+            let shard = &mut self.shard;
+            building.reply_here(silent, |reply| {
+                reply.set_proto(proto);
+                shard.run(f, command.id, db, touch, args, reply)
+            });
+        }
+        Flow::Next
+    }
+
+    /// A command that is run key by key on the owners of its keys.
+    fn split(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        f: DataFn,
+        merge: Merge,
+        args: Args<'_>,
+    ) -> Flow {
+        if self.must_wait(session, None) {
+            return Flow::Hold;
+        }
+        let (first, _, step) = command.key_range.expect("split commands have their keys at a fixed distance");
+        let (first, step) = (first as usize, step as usize);
+        if !(args.len() - first).is_multiple_of(step) {
+            // MSET with a key too many: the handler knows the words for it.
+            return self.data(session, command, f, self.shard.id, args);
+        }
+        let silent = self.silent(session);
+        self.count(session, command);
+        self.shard.metrics.commands_processed += 1;
+        let (id, db, proto, touch) = (command.id, session.db, session.proto, !session.no_touch);
+        let parts = (args.len() - first) / step;
+        let mut building = self.building.take().unwrap_or_else(|| self.spare_buildings.pop().unwrap_or_default());
+        building.pending.routes.push(Route::Split { merge, parts: parts as u32, proto, silent });
+        let latency = self.shard.config.latency_tracking;
+        self.run.enter(id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        let mut part_args = OwnedArgs::default();
+        for at in (first..args.len()).step_by(step) {
+            let shard = self.shard.slots.shard_of(args.get(at));
+            let positions = std::iter::once(0).chain(at..at + step).map(|i| (args, i));
+            if shard == self.shard.id {
+                part_args.clear();
+                for (args, i) in positions {
+                    match args.blob(i) {
+                        Some(blob) => part_args.push_blob(blob.clone()),
+                        None => part_args.push(args.get(i)),
+                    }
+                }
+                let shard = &mut self.shard;
+                building.reply_here(false, |reply| {
+                    reply.set_proto(proto);
+                    shard.run(f, id, db, touch, part_args.as_args(), reply)
+                });
+            } else {
+                self.shard.metrics.hops_out += 1;
+                let part = BatchCommand { run: f, id, argc: 0, first: 0, db, proto, touch, part: true };
+                building.send(shard, part, positions, false, &mut self.spare_batches);
+            }
+        }
+        self.building = Some(building);
+        Flow::Next
+    }
+
+    /// `pipeline-order strict`: whether the command has to wait until what was sent to other shards has come back.
+    fn must_wait(&mut self, session: &mut Session, to: Option<ShardId>) -> bool {
+        if self.shard.config.pipeline_order != PipelineOrder::Strict || self.shard.slots.shards() == 1 {
+            return false;
+        }
+        let elsewhere = match (&self.building, to) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(building), Some(to)) if to == self.shard.id => building.has_remote(),
+            (Some(building), Some(to)) => building.has_local() || building.only_target() != Some(to),
+        };
+        // What an earlier read sent is on its way, in order per shard only.
+        if elsewhere || !session.pending.is_empty() {
+            session.ordered = true;
+            return true;
+        }
+        false
+    }
+
+    fn session_command(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        f: crate::commands::table::SessionFn,
+        args: Args<'_>,
+    ) {
+        self.count(session, command);
+        self.shard.metrics.commands_processed += 1;
+        let latency = self.shard.config.latency_tracking;
+        self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        let before = session.reply_mode;
+        if before == ReplyMode::SkipNext {
+            session.reply_mode = ReplyMode::On;
+        }
+        let mut reply = Reply::default();
+        reply.set_proto(session.proto);
+        let shard = &mut self.shard;
+        if let Err(error) = f(&mut SessionCx { session, shard, row: command }, args, &mut reply) {
+            reply.clear();
+            reply.error(&error);
+            self.shard.metrics.count_error(error.code());
+            self.shard.metrics.commands.record_failed(command.id);
+        }
+        let silent = match before {
+            ReplyMode::On => false,
+            ReplyMode::SkipNext => true,
+            ReplyMode::Off => session.reply_mode == ReplyMode::Off,
+        };
+        self.reply_here(session, silent, |out| out.append(&mut reply));
+    }
+
+    /// Starts a command that takes several steps. What the client sent behind it waits.
+    fn start_plan(&mut self, session: &mut Session, command: &'static Command, plan: PlanFn, args: Args<'_>) {
+        // What was sent to other shards before goes out before: queues between shards keep their order.
+        self.seal(session);
+        let silent = self.silent(session);
+        self.count(session, command);
+        self.shard.metrics.commands_processed += 1;
+        let origin = Origin {
+            session: session.key,
+            client: session.id,
+            shard: self.shard.id,
+            db: session.db,
+            proto: session.proto,
+            touch: !session.no_touch,
+            now: self.shard.now,
+        };
+        let owned = OwnedArgs::from_args(args);
+        let driver =
+            Driver::new(origin, self.shard.slots, move |coordinator: Coordinator| -> Plan { plan(coordinator, owned) });
+        session.plan_running = true;
+        session.pending.push_back(Pending::Plan(None));
+        let id = self.next_plan;
+        // The last number is for calls that nobody waits for.
+        self.next_plan = (self.next_plan + 1) % u32::MAX;
+        let started_ns = (self.clock_ns)();
+        self.plans.insert(id, RunningPlan { driver, session: session.key, command, silent, started_ns });
+        if let Some(result) = self.drive(id) {
+            self.finish_plan(id, session, result);
+        }
+    }
+
+    /// Runs a plan as far as it gets and sends its calls. Returns its result when it is done.
+    fn drive(&mut self, id: u32) -> Option<Result<Reply, CommandError>> {
+        let plan = self.plans.get_mut(&id)?;
+        let progress = plan.driver.drive();
+        for (shard, call, run) in plan.driver.take_calls() {
+            let ticket = Ticket(u64::from(id) << 32 | u64::from(call));
+            if shard == self.shard.id {
+                self.local_calls.push_back((ticket, run));
+            } else {
+                self.shard.metrics.hops_out += 1;
+                self.outgoing.push((shard, Message::Call(Call { ticket, run })));
+            }
+        }
+        match progress {
+            Progress::Waiting => None,
+            Progress::Done(result) => Some(result),
+        }
+    }
+
+    /// An answer to a call has come.
+    fn answer(&mut self, ticket: Ticket, answer: crate::shard::message::Answer) {
+        let id = (ticket.0 >> 32) as u32;
+        // A plan that ended without waiting for all its calls leaves answers that nobody asks for.
+        let Some(plan) = self.plans.get_mut(&id) else { return };
+        plan.driver.answer(ticket.0 as u32, answer);
+        let key = plan.session;
+        if let Some(result) = self.drive(id) {
+            match self.shard.sessions.take(key) {
+                Some(mut session) => {
+                    self.finish_plan(id, &mut session, result);
+                    self.settle(session);
+                }
+                None => {
+                    // The client has gone meanwhile; its command was run to the end all the same.
+                    self.plans.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Has another shard run `f`; nobody waits for it.
+    pub fn tell(&mut self, shard: ShardId, f: impl FnOnce(&mut Shard) + Send + 'static) {
+        let run: CallFn = Box::new(move |shard| {
+            f(shard);
+            Box::new(())
+        });
+        // No plan has this number while it would matter: plans are counted up from zero and end.
+        self.outgoing.push((shard, Message::Call(Call { ticket: Ticket(u64::MAX), run })));
+    }
+
+    fn finish_plan(&mut self, id: u32, session: &mut Session, result: Result<Reply, CommandError>) {
+        let plan = self.plans.remove(&id).expect("it has just run");
+        let command = plan.command.id;
+        let ns = (self.clock_ns)().saturating_sub(plan.started_ns);
+        let latency = self.shard.config.latency_tracking;
+        self.shard.metrics.commands.record_run(command, 1, ns, latency);
+        let mut reply = result.unwrap_or_else(|error| {
+            self.shard.metrics.count_error(error.code());
+            self.shard.metrics.commands.record_failed(command);
+            let mut reply = Reply::default();
+            reply.error(&error);
+            reply
+        });
+        if plan.silent {
+            reply.clear();
+        }
+        session.plan_running = false;
+        let last = session.pending.back_mut().expect("the plan is the last pending entry while it runs");
+        *last = Pending::Plan(Some(reply));
+        self.drain_pending(session);
+    }
+
+    /// Writes everything that is ready to the output, in order.
+    fn drain_pending(&mut self, session: &mut Session) {
+        while session.pending.front().is_some_and(Pending::ready) {
+            match session.pending.pop_front() {
+                Some(Pending::Batch(mut batch)) => {
+                    batch.assemble(&mut session.out);
+                    self.keep_building(batch);
+                }
+                Some(Pending::Plan(reply)) => {
+                    session.out.append(&mut reply.expect("it is ready"));
+                }
+                None => break,
+            }
+        }
+        if session.pending.is_empty() {
+            session.ordered = false;
+        }
+        if !session.stalled() && (!session.input.is_empty() || session.held_command.is_some()) {
+            self.queue(session);
+        }
+    }
+
+    fn keep_building(&mut self, mut pending: PendingBatch) {
+        if self.spare_buildings.len() < SPARE_BATCHES && pending.clear() {
+            self.spare_buildings.push(Building { pending, messages: Vec::new() });
+        }
+    }
+
+    /// Ends the batch that this read has opened: its messages leave, its replies wait in line.
+    fn seal(&mut self, session: &mut Session) {
+        let Some(mut building) = self.building.take() else { return };
+        let mut pending = building.pending;
+        pending.seq = session.next_batch;
+        session.next_batch += 1;
+        pending.outstanding = 0;
+        for (source, message) in building.messages.drain(..).enumerate() {
+            let Some((shard, mut batch)) = message else { continue };
+            batch.session = Some(session.key);
+            batch.seq = pending.seq;
+            batch.source = source as u16;
+            pending.outstanding += 1;
+            self.outgoing.push((shard, Message::Batch(batch)));
+        }
+        session.pending.push_back(Pending::Batch(pending));
+        self.drain_pending(session);
+    }
+
+    /// A message came from another shard.
+    pub fn deliver(&mut self, from: ShardId, message: Message) -> Delivery {
+        match message {
+            Message::Batch(mut batch) => {
+                let clock_ns = self.clock_ns;
+                self.shard.run_batch(&mut batch, clock_ns);
+                self.outgoing.push((from, Message::BatchDone(batch)));
+            }
+            Message::BatchDone(batch) => self.batch_done(batch),
+            Message::Call(Call { ticket, run }) => {
+                self.shard.metrics.hops_in += 1;
+                let answer = run(&mut self.shard);
+                self.outgoing.push((from, Message::Answer(ticket, answer)));
+            }
+            Message::Answer(ticket, answer) => self.answer(ticket, answer),
+            Message::Adopt(adopted) => return Delivery::Adopt(adopted),
+            Message::AdoptDone => return Delivery::Adopted,
+        }
+        Delivery::Done
+    }
+
+    fn batch_done(&mut self, mut batch: Box<Batch>) {
+        let key = batch.session.expect("a batch knows its session");
+        if let Some(mut session) = self.shard.sessions.take(key) {
+            let waiting = session.pending.iter_mut().find_map(|p| match p {
+                Pending::Batch(b) if b.seq == batch.seq => Some(b),
+                _ => None,
+            });
+            let waiting = waiting.expect("a batch that is on its way is pending");
+            let source = &mut waiting.sources[usize::from(batch.source)];
+            debug_assert_eq!(batch.ends.len(), batch.commands.len());
+            std::mem::swap(&mut source.reply, &mut batch.reply);
+            std::mem::swap(&mut source.ends, &mut batch.ends);
+            waiting.outstanding -= 1;
+            if waiting.outstanding == 0 {
+                self.drain_pending(&mut session);
+            }
+            self.settle(session);
+        }
+        if self.spare_batches.len() < SPARE_BATCHES && batch.recycle() {
+            self.spare_batches.push(batch);
+        }
+    }
+
+    /// Gives a session that has run back to its table, with its limits checked and its output announced.
+    fn settle(&mut self, mut session: Box<Session>) {
+        debug_assert!(self.building.is_none(), "a read's batch is sealed before the next read");
+        if session.ended && !session.waits() {
+            session.close_after_reply();
+        }
+        if let Some(passed) = limits::check(&mut session, &self.shard.config, self.shard.now) {
+            self.close_for(&mut session, passed);
+        }
+        if !session.dirty {
+            session.dirty = true;
+            self.dirty.push(session.key);
+        }
+        self.shard.sessions.give_back(session);
+    }
+
+    #[cold]
+    fn close_for(&mut self, session: &mut Session, passed: Passed) {
+        if session.closing == Closing::Now {
+            return;
+        }
+        session.closing = Closing::Now;
+        match passed {
+            Passed::Input(held, max) => {
+                self.shard.metrics.query_buffer_disconnects += 1;
+                tracing::warn!(
+                    "Closing client {} ({}): {held} bytes of input wait, {max} are allowed",
+                    session.id,
+                    session.peer
+                );
+            }
+            Passed::Output(held, max) => {
+                self.shard.metrics.output_buffer_disconnects += 1;
+                tracing::warn!(
+                    "Closing client {} ({}): {held} bytes of replies wait, {max} are allowed",
+                    session.id,
+                    session.peer
+                );
+            }
+        }
+    }
+
+    fn queue(&mut self, session: &mut Session) {
+        if !session.queued {
+            session.queued = true;
+            self.ready.push_back(session.key);
+        }
+    }
+
+    fn make_ready(&mut self, key: SessionKey) {
+        if let Some(session) = self.shard.sessions.get_mut(key)
+            && !session.queued
+        {
+            session.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// Sessions that a call has closed or woken are looked at by the event loop.
+    fn notice_disturbed(&mut self) {
+        while let Some(key) = self.shard.disturbed.pop() {
+            self.mark_dirty(key);
+        }
+    }
+
+    /// Writes a reply of this core in its place in the order.
+    fn reply_here(&mut self, session: &mut Session, silent: bool, write: impl FnOnce(&mut Reply)) {
+        let proto = session.proto;
+        if self.building.is_none() && session.pending.is_empty() {
+            if !silent {
+                session.out.set_proto(proto);
+                write(&mut session.out);
+            }
+        } else {
+            let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
+            building.reply_here(silent, |reply| {
+                reply.set_proto(proto);
+                write(reply);
+            });
+        }
+    }
+
+    /// Whether the client does not want to see the reply of the command that comes now.
+    #[inline]
+    fn silent(&mut self, session: &mut Session) -> bool {
+        match session.reply_mode {
+            ReplyMode::On => false,
+            ReplyMode::Off => true,
+            ReplyMode::SkipNext => {
+                session.reply_mode = ReplyMode::On;
+                true
+            }
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, session: &mut Session, command: &'static Command) {
+        session.commands += 1;
+        session.last_command = Some(command.id);
+    }
+}
+
+/// Looks a few commands ahead in a pipeline and asks for the memory that they will want: for a slot four commands before it is
+/// needed, for the record behind it two. With several shards most keys are elsewhere, and the owner does the same for the
+/// batches that it gets.
+#[derive(Default)]
+struct Ahead {
+    /// How far it has looked.
+    seen: usize,
+    /// Hashes of the keys whose slots were asked for, the oldest first.
+    hashes: [u64; AHEAD],
+    count: usize,
+}
+
+/// Commands between asking for a key's slot and running its command.
+const AHEAD: usize = 4;
+
+impl Ahead {
+    #[inline]
+    fn look(&mut self, input: &[u8], at: usize, db: &Db) {
+        self.seen = self.seen.max(at);
+        // One command leaves the window and one enters; at the start of a read it is filled.
+        self.count = self.count.saturating_sub(1);
+        while self.count < AHEAD {
+            let Some(glance) = peek::glance(&input[self.seen..]) else { break };
+            self.seen += glance.len;
+            let hash = db.hash(glance.key);
+            db.prefetch(hash);
+            self.hashes.rotate_left(1);
+            self.hashes[AHEAD - 1] = hash;
+            self.count += 1;
+            if self.count > AHEAD / 2 {
+                db.prefetch_record(self.hashes[AHEAD / 2 - 1]);
+            }
+        }
+    }
+}
+
+fn parse_limits(session: &Session, shard: &Shard) -> ParseLimits {
+    ParseLimits {
+        bulk_bytes_max: shard.config.proto_max_bulk_len,
+        authenticated: !session.must_authenticate(&shard.config),
+        ..ParseLimits::default()
+    }
+}

@@ -1,0 +1,66 @@
+//! The gate: may this client run this command now? Asked once for every command, on the client's core, before anything is run or
+//! sent to another shard.
+//!
+//! The order of the checks is Redis's, because clients see which error comes first: the name, the subcommand, the number of
+//! arguments, authentication, then what the state of the server forbids.
+
+use crate::commands::table::{Command, Flags, Run, Table};
+use crate::metrics::CommandId;
+use crate::resp::Args;
+use crate::resp::CommandError;
+use crate::session::Session;
+use crate::shard::Shard;
+
+/// What the gate says.
+pub enum Verdict {
+    /// Run it.
+    Run(&'static Command),
+    /// Reply with this. The command, if it is known, counts as rejected.
+    Refuse(CommandError, Option<CommandId>),
+    /// Keep it until the pause of the server is over.
+    Hold,
+    /// A web browser was tricked into talking to us: close without a word.
+    CrossProtocol,
+}
+
+/// Checks one command of one client.
+#[inline]
+pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args<'_>) -> Verdict {
+    let name = args.get(0);
+    let Some(mut command) = table.find(name) else {
+        if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
+            return Verdict::CrossProtocol;
+        }
+        return Verdict::Refuse(unknown_command(args), None);
+    };
+    // A container with arguments means its subcommand; COMMAND also runs by itself.
+    if !command.children.is_empty() && args.len() > 1 {
+        match table.find_sub(command, args.get(1)) {
+            Some(sub) => command = sub,
+            None => return Verdict::Refuse(unknown_subcommand(command, args), Some(command.id)),
+        }
+    }
+    if !command.accepts(args.len()) || matches!(command.row.run, Run::Container) {
+        return Verdict::Refuse(CommandError::WrongArity(&command.full_name), Some(command.id));
+    }
+    if session.must_authenticate(&shard.config) && !command.row.flags.has(Flags::NO_AUTH) {
+        return Verdict::Refuse(CommandError::NoAuth, Some(command.id));
+    }
+    if let Some(pause) = &shard.pause {
+        let holds = !pause.writes_only || command.row.flags.has(Flags::WRITE);
+        if holds && shard.now.millis() < pause.until {
+            return Verdict::Hold;
+        }
+    }
+    Verdict::Run(command)
+}
+
+#[cold]
+fn unknown_command(args: Args<'_>) -> CommandError {
+    CommandError::unknown_command(args)
+}
+
+#[cold]
+fn unknown_subcommand(container: &Command, args: Args<'_>) -> CommandError {
+    CommandError::unknown_subcommand(container.row.name, args.get(1))
+}

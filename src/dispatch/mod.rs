@@ -1,0 +1,25 @@
+//! From bytes to replies: parses what a connection sent, asks the gate, and runs each command here, on its owner's core, or as a
+//! plan over several.
+//!
+//! One [`Engine`] per core, owned by that core's event loop (`net`), which feeds it bytes, messages and time, and takes from
+//! it output for sockets and messages for other cores. It has no socket, no clock and no thread of its own, so a test can run
+//! several of them in one thread.
+//!
+//! ```text
+//!   bytes ─> parser ─> gate ─┬─ data, owner is here ──────> handler ──────────────┐
+//!                            ├─ data, owner elsewhere ─> batch ─> message … back ─┤─> replies in request order
+//!                            ├─ several owners ─────────> parts of batches, or a plan ┤
+//!                            └─ connection, server ─────> handler, or a plan ─────┘
+//! ```
+//!
+//! Absent on purpose: what a command does (`commands`), how plans wait for each other (`txn`).
+
+mod engine;
+mod gate;
+mod limits;
+mod routing;
+#[cfg(test)]
+mod simulation;
+
+pub use engine::{Delivery, Engine};
+pub use limits::INPUT_BYTES_WAITING_MAX;

@@ -1,0 +1,141 @@
+//! Which shards a command concerns, and the batches that carry commands there.
+//!
+//! While one read of one connection is run, the first command for another shard opens a [`Building`]: from then on every reply
+//! of that read is routed, so that replies leave in request order. At the end of the read it is sealed: one message per shard.
+
+use crate::base::ShardId;
+use crate::commands::keys::each_key;
+use crate::commands::table::Command;
+use crate::resp::Args;
+use crate::resp::Reply;
+use crate::session::{PendingBatch, Route, Source};
+use crate::shard::message::{Batch, BatchCommand};
+use crate::shard::slots::SlotMap;
+
+/// Where a data command runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// All its keys are on this shard (or it has none and runs where its client is).
+    One(ShardId),
+    /// They are not.
+    Several,
+}
+
+/// Finds the owner of a command's keys.
+#[inline]
+pub fn owner(command: &Command, args: Args<'_>, slots: SlotMap, here: ShardId) -> Owner {
+    if slots.shards() == 1 {
+        return Owner::One(here);
+    }
+    if let Some((first, last, _)) = command.key_range
+        && first == last
+    {
+        return match args.len() > first as usize {
+            true => Owner::One(slots.shard_of(args.get(first as usize))),
+            false => Owner::One(here),
+        };
+    }
+    let mut owner = None;
+    let mut several = false;
+    // Arguments that contradict the specification are for the handler to complain about, wherever it runs.
+    let _ = each_key(command, args, |at, _| {
+        let shard = slots.shard_of(args.get(at));
+        several |= owner.is_some_and(|o| o != shard);
+        owner = Some(shard);
+    });
+    if several { Owner::Several } else { Owner::One(owner.unwrap_or(here)) }
+}
+
+/// Batches that have been there and back.
+pub type SpareBatches = Vec<Box<Batch>>;
+
+/// A pending batch that is being filled, with the messages that will leave for other shards.
+#[derive(Default)]
+pub struct Building {
+    /// Routes and sources.
+    pub pending: PendingBatch,
+    /// By source number; source 0 is this shard and has none.
+    pub messages: Vec<Option<(ShardId, Box<Batch>)>>,
+}
+
+impl Building {
+    /// The replies of this shard's own commands.
+    pub fn here(&mut self) -> &mut Source {
+        self.source_zero();
+        &mut self.pending.sources[0]
+    }
+
+    fn source_zero(&mut self) {
+        if self.messages.is_empty() {
+            self.messages.push(None);
+            if self.pending.sources.is_empty() {
+                self.pending.sources.push(Source::default());
+            }
+        }
+    }
+
+    /// The source number of another shard, with a message for it from `spare`.
+    fn source_of(&mut self, shard: ShardId, spare: &mut SpareBatches) -> u16 {
+        self.source_zero();
+        let found = self.messages.iter().position(|m| m.as_ref().is_some_and(|(to, _)| *to == shard));
+        let source = found.unwrap_or_else(|| {
+            self.messages.push(Some((shard, spare.pop().unwrap_or_default())));
+            if self.pending.sources.len() < self.messages.len() {
+                self.pending.sources.push(Source::default());
+            }
+            self.messages.len() - 1
+        });
+        source as u16
+    }
+
+    /// Adds a reply of this shard, which `write` encodes.
+    pub fn reply_here<R>(&mut self, silent: bool, write: impl FnOnce(&mut Reply) -> R) -> R {
+        let source = self.here();
+        let result = write(&mut source.reply);
+        let end = source.reply.mark();
+        source.ends.push(end);
+        self.pending.routes.push(if silent { Route::Silent(0) } else { Route::One(0) });
+        result
+    }
+
+    /// Adds a command for another shard; its arguments are copied into the message.
+    pub fn send<'a>(
+        &mut self,
+        shard: ShardId,
+        command: BatchCommand,
+        args: impl Iterator<Item = (Args<'a>, usize)>,
+        silent: bool,
+        spare: &mut SpareBatches,
+    ) {
+        let source = self.source_of(shard, spare);
+        let (_, batch) = self.messages[usize::from(source)].as_mut().expect("another shard's source has a message");
+        let first = batch.args.len() as u32;
+        let mut argc = 0;
+        for (args, at) in args {
+            match args.blob(at) {
+                Some(blob) => batch.args.push_blob(blob.clone()),
+                None => batch.args.push(args.get(at)),
+            }
+            argc += 1;
+        }
+        batch.commands.push(BatchCommand { first, argc, ..command });
+        self.pending.routes.push(if silent { Route::Silent(source) } else { Route::One(source) });
+    }
+
+    /// The only other shard that this batch goes to so far, if there is just one.
+    pub fn only_target(&self) -> Option<ShardId> {
+        let mut targets = self.messages.iter().flatten().map(|(to, _)| *to);
+        let first = targets.next();
+        if targets.next().is_none() { first } else { None }
+    }
+
+    /// Whether commands for other shards are in it.
+    pub fn has_remote(&self) -> bool {
+        self.messages.iter().any(Option::is_some)
+    }
+
+    /// Whether this shard's own commands are in it.
+    pub fn has_local(&self) -> bool {
+        self.pending.sources.first().is_some_and(|s| !s.ends.is_empty())
+    }
+}
