@@ -1,0 +1,77 @@
+//! Accepting connections and dealing them out, on shard 0.
+//!
+//! One core accepts for all: with SO_REUSEPORT the kernel would spread connections by a hash, which leaves cores idle when
+//! clients are few (8 connections on 4 cores miss one core four times in ten). A new connection goes to the core that has the
+//! fewest. The accepting core counts; the others tell it when a connection is gone.
+
+use std::os::fd::OwnedFd;
+
+use crate::base::ShardId;
+
+/// A socket that listens.
+pub struct Listener {
+    /// The descriptor.
+    pub socket: OwnedFd,
+    /// What it listens on, for the log and for CLIENT LIST of Unix-socket clients.
+    pub name: String,
+    /// Whether it is a Unix socket.
+    pub unix: bool,
+}
+
+/// Time after a failed accept (no descriptors left, no memory) before the next try. Milliseconds. Clients that are being
+/// served notice nothing; the kernel's backlog holds new ones meanwhile.
+pub const ACCEPT_RETRY_MS: u64 = 100;
+
+/// The books of shard 0.
+pub struct Acceptor {
+    /// All listeners; a listener's number is its place.
+    pub listeners: Vec<Listener>,
+    /// Listeners that failed, and the monotonic time from which on they are to be tried again, in microseconds.
+    pub retry_at_us: Option<u64>,
+    /// Whether a listener is armed, by number.
+    pub armed: Vec<bool>,
+    next_id: u64,
+}
+
+impl Acceptor {
+    /// Books for these listeners.
+    pub fn new(listeners: Vec<Listener>) -> Acceptor {
+        let armed = vec![false; listeners.len()];
+        Acceptor { listeners, retry_at_us: None, armed, next_id: 0 }
+    }
+
+    /// The next client's number.
+    pub fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+/// The shard with the fewest connections; of equals the first.
+pub fn least_loaded(connections: &[u32]) -> ShardId {
+    let least = connections.iter().enumerate().min_by_key(|(_, n)| **n).map_or(0, |(shard, _)| shard);
+    ShardId(least as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn eight_connections_leave_none_of_four_shards_idle() {
+        let mut counts = [0u32; 4];
+        for _ in 0..8 {
+            counts[least_loaded(&counts).index()] += 1;
+        }
+        assert_eq!(counts, [2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn a_shard_that_lost_connections_gets_the_next_ones() {
+        let mut counts = [5u32, 1, 5, 5];
+        for _ in 0..4 {
+            counts[least_loaded(&counts).index()] += 1;
+        }
+        assert_eq!(counts, [5, 5, 5, 5]);
+    }
+}

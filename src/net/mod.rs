@@ -1,0 +1,18 @@
+//! Sockets: one event loop per core over that core's own ring.
+//!
+//! The loop ([`Reactor`]) moves bytes between the ring and the dispatcher, messages between the mailboxes and the dispatcher, and
+//! decides when to sleep. It knows nothing of commands. [`connection`] is what it keeps for a socket, [`accept`] how shard 0
+//! deals connections out.
+//!
+//! Invariant: a descriptor is closed only when nothing is in flight on it, so that its number cannot come to mean another
+//! connection under an operation that was meant for this one.
+//!
+//! Absent on purpose: the ring's system calls (`rt`), TLS.
+
+mod accept;
+mod connection;
+mod reactor;
+mod timers;
+
+pub use accept::{Acceptor, Listener};
+pub use reactor::{ConfigWatcher, Reactor, ReactorParts};

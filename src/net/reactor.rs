@@ -1,0 +1,575 @@
+//! The event loop of one core.
+//!
+//! ```text
+//!   one turn:  completions ─> engine ┐
+//!              mailboxes   ─> engine ├─> replies and messages ─> sends queued, mail published ─> park
+//!              timers      ─> engine ┘                            (one enter submits and waits)
+//! ```
+//!
+//! Everything that a turn produces leaves in the one `io_uring_enter` with which the next wait begins: at most one send
+//! per connection, wake-ups of sleeping shards included. Belongs to its core's executor and is its only task that touches
+//! the ring.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::accept::{ACCEPT_RETRY_MS, Acceptor, least_loaded};
+use super::connection::{Connection, Named, Receiving, connection_token, named, special_token};
+use crate::base::ShardId;
+use crate::config::Config;
+use crate::dispatch::{Delivery, Engine};
+use crate::rt::buffers::BufferRing;
+use crate::rt::clock::Clock;
+use crate::rt::mesh::{Endpoint, Mail};
+use crate::rt::park::Parker;
+use crate::rt::ring::{Completion, Payload, Ring, Segments, Token};
+use crate::rt::{memory, socket};
+use crate::session::{Closing, Session, SessionKey};
+use crate::shard::message::{Adopted, Message};
+use crate::shard::{Shard, Stop};
+
+/// A large argument of which at least this much is to come is received straight into its allocation. Bytes. Below it,
+/// switching from the ring's buffers and back costs more than the copy.
+const DIRECT_BYTES_MIN: usize = 256 * 1024;
+/// A direct receive asks for at most this much at once, so that a timer or a kill is not far away. Bytes.
+const DIRECT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages taken from the mailboxes in one turn before the sockets are looked at again.
+const MESSAGES_PER_TURN: usize = 1024;
+/// A sent buffer larger than this is not kept for the session's next reply. Bytes.
+const SENT_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// How long a turn waits for replies that are on their way out when the loop is about to end.
+const STOPPING_TURN: Duration = Duration::from_millis(10);
+/// The signal pipe's number among special tokens; listeners count from zero.
+const SIGNALS: u32 = u32::MAX;
+
+/// What a reactor is made of.
+pub struct ReactorParts {
+    /// The dispatcher over this core's shard.
+    pub engine: Engine,
+    /// This core's ring, joined to the board.
+    pub ring: Ring,
+    /// This core's mailboxes.
+    pub endpoint: Endpoint<Message>,
+    /// How it waits.
+    pub parker: Parker,
+    /// On shard 0: the listeners.
+    pub acceptor: Option<Acceptor>,
+    /// On shard 0: becomes readable when a signal asks the process to stop.
+    pub signals: Option<OwnedFd>,
+    /// The clocks.
+    pub clock: Clock,
+    /// On one shard: told of settings that concern the process as a whole when they have changed.
+    pub on_config: Option<ConfigWatcher>,
+}
+
+/// Takes note of changed settings outside the shards, such as the log's level.
+pub type ConfigWatcher = Box<dyn Fn(&Config)>;
+
+/// One core's event loop. See the module.
+pub struct Reactor {
+    engine: Engine,
+    ring: Ring,
+    buffers: Rc<BufferRing>,
+    endpoint: Endpoint<Message>,
+    parker: Parker,
+    acceptor: Option<Acceptor>,
+    signals: Option<OwnedFd>,
+    clock: Clock,
+    /// By session index.
+    connections: Vec<Option<Connection>>,
+    /// Messages that found no credit, by receiver. Bounded: a connection has a bounded number of batches on their way.
+    waiting: Vec<VecDeque<Message>>,
+    dirty: Vec<SessionKey>,
+    timers: super::timers::Timers,
+    on_config: Option<ConfigWatcher>,
+    /// The last change of settings that was looked at.
+    config_seen: u64,
+}
+
+impl Reactor {
+    /// A loop over these parts, on the thread that will run it.
+    pub fn new(parts: ReactorParts) -> Reactor {
+        let buffers = parts.ring.buffers();
+        let waiting = (0..parts.endpoint.shards()).map(|_| VecDeque::new()).collect();
+        Reactor {
+            engine: parts.engine,
+            ring: parts.ring,
+            buffers,
+            endpoint: parts.endpoint,
+            parker: parts.parker,
+            acceptor: parts.acceptor,
+            signals: parts.signals,
+            clock: parts.clock,
+            connections: Vec::new(),
+            waiting,
+            dirty: Vec::new(),
+            timers: super::timers::Timers::default(),
+            on_config: parts.on_config,
+            config_seen: 0,
+        }
+    }
+
+    /// Runs until the shard is told to stop. Returns the shard, for what is to be done with its data then.
+    pub async fn run(mut self) -> Shard {
+        self.arm_listeners();
+        if let Some(signals) = &self.signals {
+            self.ring.recv_multi(signals.as_fd(), special_token(SIGNALS));
+        }
+        loop {
+            let now = self.clock.now();
+            self.engine.begin_turn(now);
+            let mut events = 0;
+            while let Some(completion) = self.ring.next() {
+                self.complete(completion);
+                events += 1;
+            }
+            for _ in 0..MESSAGES_PER_TURN {
+                let Some((from, mail)) = self.endpoint.next() else { break };
+                self.deliver(from, mail);
+                events += 1;
+            }
+            let more_to_run = self.engine.run_waiting();
+            let timers_busy = self.timers.run(&mut self.engine, now, &self.clock);
+            if self.acceptor.as_ref().and_then(|a| a.retry_at_us).is_some_and(|at| at <= now.mono_us) {
+                self.arm_listeners();
+            }
+            if self.engine.shard.config_version != self.config_seen {
+                self.take_in_config();
+            }
+            self.post();
+            self.flush();
+            // What flushing closed may have told other shards.
+            self.post();
+            let ring = &mut self.ring;
+            self.endpoint.notify(|to| {
+                ring.wake(to);
+            });
+            let metrics = &mut self.engine.shard.metrics;
+            metrics.loop_turns += 1;
+            metrics.sample_rates(now.mono_us);
+            if self.engine.shard.id == ShardId(0) {
+                memory::note_peak(now.mono_us);
+            }
+            if events > 0 {
+                metrics.loop_busy_us += self.clock.mono_us().saturating_sub(now.mono_us);
+            }
+            let stopping = self.engine.shard.stop != Stop::No;
+            if stopping && !self.replies_in_flight() {
+                // The last wake-ups and sends are still queued.
+                if let Err(error) = self.ring.poll() {
+                    tracing::warn!("shard {}: leaving with unsent replies: {error}", self.engine.shard.id);
+                }
+                break;
+            }
+            let timeout = if more_to_run || timers_busy {
+                Some(Duration::ZERO)
+            } else if stopping {
+                Some(STOPPING_TURN)
+            } else {
+                self.next_deadline(now.mono_us)
+            };
+            if let Err(error) = self.parker.park(&mut self.ring, &self.endpoint, timeout).await {
+                panic!("shard {}: its ring failed: {error}", self.engine.shard.id);
+            }
+        }
+        self.engine.shard
+    }
+
+    /// Replies that have been accepted for sending are sent before the process goes. A peer that does not read is not waited
+    /// for: what the socket takes is in the kernel's hands after one turn.
+    fn replies_in_flight(&mut self) -> bool {
+        self.timers.stopping_turn() && self.connections.iter().flatten().any(|c| c.sending)
+    }
+
+    /// Settings have changed that this loop, or the process, keeps a copy of.
+    #[cold]
+    fn take_in_config(&mut self) {
+        let config = &self.engine.shard.config;
+        self.config_seen = self.engine.shard.config_version;
+        self.parker.set_busy_poll(Duration::from_micros(u64::from(config.busy_poll_usec)));
+        if let Some(watcher) = &self.on_config {
+            watcher(config);
+        }
+    }
+
+    fn next_deadline(&mut self, mono_us: u64) -> Option<Duration> {
+        let retry = self.acceptor.as_ref().and_then(|a| a.retry_at_us);
+        let pause = self.engine.pause_ends_in_ms().map(|ms| mono_us.saturating_add(ms.saturating_mul(1000)));
+        let timer = self.timers.next_us(&self.engine, mono_us);
+        let at = [retry, pause, timer].into_iter().flatten().min()?;
+        // The clock has moved on since the turn began; a deadline that has passed means at once.
+        Some(Duration::from_micros(at.saturating_sub(self.clock.mono_us())))
+    }
+
+    // ---- completions
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Received { token, buffer, more } => {
+                match named(token) {
+                    Named::Connection(_) => {
+                        if let Some(connection) = self.connection(token) {
+                            if !more {
+                                connection.receiving = Receiving::Off;
+                            }
+                            let key = connection.key;
+                            if !connection.closing {
+                                self.engine.receive(key, self.buffers.bytes(&buffer));
+                            }
+                            self.after_completion(token);
+                        }
+                    }
+                    Named::Special(_) => self.signalled(),
+                }
+                self.buffers.recycle(buffer);
+            }
+            Completion::Sent { token, payload, result } => self.sent(token, payload, result.is_ok()),
+            Completion::Eof { token } => self.receiving_ended(token, true),
+            Completion::RecvFailed { token, .. } => self.receiving_ended(token, false),
+            Completion::RecvNoBuffers { token } | Completion::RecvCancelled { token } => {
+                if let Named::Special(_) = named(token) {
+                    if let Some(signals) = &self.signals {
+                        self.ring.recv_multi(signals.as_fd(), token);
+                    }
+                } else if let Some(connection) = self.connection(token) {
+                    connection.receiving = Receiving::Off;
+                    let key = connection.key;
+                    self.engine.mark_dirty(key);
+                    self.after_completion(token);
+                }
+            }
+            Completion::ReceivedInto { token, buf, result } => self.received_direct(token, buf, result.ok()),
+            Completion::Accepted { token, result, more } => self.accepted(token, result, more),
+            Completion::Closed { .. } | Completion::Woken => {}
+        }
+    }
+
+    /// The connection that a token names, if it is still the same one.
+    fn connection(&mut self, token: Token) -> Option<&mut Connection> {
+        let Named::Connection(index) = named(token) else { return None };
+        self.connections.get_mut(index as usize)?.as_mut().filter(|c| connection_token(c.key) == token)
+    }
+
+    /// Nothing more comes from a peer: because it has finished (`orderly`), or because the connection is broken.
+    fn receiving_ended(&mut self, token: Token, orderly: bool) {
+        let Some(connection) = self.connection(token) else { return };
+        connection.receiving = Receiving::Ended;
+        let key = connection.key;
+        if orderly {
+            self.engine.end_of_input(key);
+        } else if let Some(session) = self.engine.shard.sessions.get_mut(key) {
+            session.closing = Closing::Now;
+            self.engine.mark_dirty(key);
+        }
+        self.after_completion(token);
+    }
+
+    fn received_direct(&mut self, token: Token, buf: Vec<u8>, received: Option<usize>) {
+        let Some(connection) = self.connection(token) else { return };
+        connection.receiving = Receiving::Off;
+        let (key, closing) = (connection.key, connection.closing);
+        match received {
+            Some(n) if n > 0 => {
+                if !closing {
+                    self.engine.receive_into_big(key, buf, n);
+                }
+                self.after_completion(token);
+            }
+            Some(_) => self.receiving_ended(token, true),
+            None => self.receiving_ended(token, false),
+        }
+    }
+
+    fn sent(&mut self, token: Token, payload: Payload, ok: bool) {
+        let Some(connection) = self.connection(token) else { return };
+        connection.sending = false;
+        let key = connection.key;
+        if let Some(session) = self.engine.shard.sessions.get_mut(key) {
+            if ok {
+                session.output_bytes += session.sending_bytes as u64;
+            } else {
+                session.closing = Closing::Now;
+            }
+            let sent = std::mem::take(&mut session.sending_bytes);
+            if let Payload::Bytes(mut bytes) = payload
+                && bytes.capacity() <= SENT_KEPT_BYTES_MAX
+            {
+                bytes.clear();
+                session.out.reuse(bytes);
+            }
+            if ok {
+                self.engine.shard.metrics.net_output_bytes += sent as u64;
+            }
+            let session = self.engine.shard.sessions.get(key).expect("it was just there");
+            if !session.out.is_empty() || session.closing != Closing::No {
+                self.engine.mark_dirty(key);
+            }
+        }
+        self.after_completion(token);
+    }
+
+    /// A connection that is being closed is let go when its last operation has ended.
+    fn after_completion(&mut self, token: Token) {
+        let Named::Connection(index) = named(token) else { return };
+        let place = &mut self.connections[index as usize];
+        if place.as_ref().is_some_and(|c| c.closing && !c.in_flight()) {
+            let connection = place.take().expect("it was just there");
+            self.let_go(connection);
+        }
+    }
+
+    fn let_go(&mut self, connection: Connection) {
+        self.engine.shard.sessions.release(connection.key);
+        self.ring.close(connection.socket, connection_token(connection.key));
+    }
+
+    // ---- accepting
+
+    fn arm_listeners(&mut self) {
+        let Some(acceptor) = &mut self.acceptor else { return };
+        acceptor.retry_at_us = None;
+        for (number, listener) in acceptor.listeners.iter().enumerate() {
+            if !std::mem::replace(&mut acceptor.armed[number], true) {
+                self.ring.accept_multi(listener.socket.as_fd(), special_token(number as u32));
+            }
+        }
+    }
+
+    fn accepted(&mut self, token: Token, result: std::io::Result<OwnedFd>, more: bool) {
+        let Named::Special(number) = named(token) else { unreachable!("only listeners accept") };
+        let mono_us = self.engine.shard.now.mono_us;
+        let Some(acceptor) = &mut self.acceptor else { return };
+        if !more {
+            acceptor.armed[number as usize] = false;
+            acceptor.retry_at_us = Some(match &result {
+                Ok(_) => mono_us,
+                Err(_) => mono_us + ACCEPT_RETRY_MS * 1000,
+            });
+        }
+        match result {
+            Ok(socket) => self.welcome(socket, number as usize),
+            // The peer gave up before we looked.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) => self.timers.log_accept_error(mono_us, &error),
+        }
+    }
+
+    fn welcome(&mut self, socket: OwnedFd, number: usize) {
+        let acceptor = self.acceptor.as_mut().expect("only the accepting shard comes here");
+        let listener = &acceptor.listeners[number];
+        let unix = listener.unix;
+        let shard = &mut self.engine.shard;
+        let clients: u64 = shard.clients_by_shard.iter().map(|n| u64::from(*n)).sum();
+        if clients >= u64::from(shard.config.maxclients) {
+            shard.metrics.connections_rejected += 1;
+            socket::refuse(&socket, b"-ERR max number of clients reached\r\n");
+            return;
+        }
+        let (peer, local) = if unix {
+            (format!("{}:0", listener.name), format!("{}:0", listener.name))
+        } else {
+            let peer = socket::peer_address(socket.as_fd());
+            if shard.config.protected_mode && shard.config.requirepass.is_empty() && !peer.is_local() {
+                shard.metrics.connections_rejected += 1;
+                socket::refuse(&socket, PROTECTED_MODE);
+                return;
+            }
+            (peer.to_string(), socket::local_address(socket.as_fd()).to_string())
+        };
+        let to = least_loaded(&shard.clients_by_shard);
+        shard.clients_by_shard[to.index()] += 1;
+        let adopted = Adopted { socket, id: acceptor.next_id(), peer, local, unix };
+        if to == self.engine.shard.id {
+            self.open(adopted);
+        } else {
+            self.send_message(to, Message::Adopt(Box::new(adopted)));
+        }
+    }
+
+    fn open(&mut self, adopted: Adopted) {
+        let Adopted { socket, id, peer, local, unix } = adopted;
+        let fd = socket.as_raw_fd();
+        let shard = &mut self.engine.shard;
+        shard.metrics.connections_received += 1;
+        let now = shard.now;
+        let authenticated = shard.config.requirepass.is_empty();
+        let key = shard.sessions.insert(|key| {
+            let mut session = Session::new(key, id, fd, peer, local, unix, now);
+            session.authenticated = authenticated;
+            session
+        });
+        let index = key.index as usize;
+        if self.connections.len() <= index {
+            self.connections.resize_with(index + 1, || None);
+        }
+        debug_assert!(self.connections[index].is_none(), "a seat is released with its connection");
+        self.ring.recv_multi(socket.as_fd(), connection_token(key));
+        let receiving = Receiving::Buffers;
+        self.connections[index] = Some(Connection { socket, key, receiving, sending: false, closing: false });
+    }
+
+    fn deliver(&mut self, from: ShardId, mail: Mail<Message>) {
+        let (Mail::Request(message) | Mail::Reply(message)) = mail;
+        match self.engine.deliver(from, message) {
+            Delivery::Done | Delivery::Adopted => {}
+            Delivery::Adopt(adopted) => {
+                self.open(*adopted);
+                self.endpoint.reply(from, Message::AdoptDone);
+            }
+        }
+    }
+
+    // ---- leaving
+
+    /// Sends the engine's messages, or keeps the requests that find no credit.
+    fn post(&mut self) {
+        for to in 0..self.waiting.len() {
+            while let Some(message) = self.waiting[to].pop_front() {
+                if let Err(message) = self.endpoint.send(ShardId(to as u16), message) {
+                    self.waiting[to].push_front(message);
+                    break;
+                }
+            }
+        }
+        if !self.engine.has_outgoing() {
+            return;
+        }
+        let (engine, endpoint, waiting) = (&mut self.engine, &mut self.endpoint, &mut self.waiting);
+        for (to, message) in engine.take_outgoing() {
+            post_one(endpoint, waiting, to, message);
+        }
+    }
+
+    fn send_message(&mut self, to: ShardId, message: Message) {
+        post_one(&mut self.endpoint, &mut self.waiting, to, message);
+    }
+
+    /// Sends what sessions have to say, closes those that are done, and turns receiving on and off.
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.engine.take_dirty(&mut dirty);
+        for &key in &dirty {
+            self.flush_session(key);
+        }
+        self.dirty = dirty;
+    }
+
+    fn flush_session(&mut self, key: SessionKey) {
+        let Some(session) = self.engine.shard.sessions.get_mut(key) else { return };
+        let Some(connection) = self.connections[key.index as usize].as_mut() else { return };
+        debug_assert_eq!(connection.key, key);
+        if session.closing != Closing::Now && !connection.sending && !session.out.is_empty() {
+            let (bytes, blobs) = session.out.take_parts();
+            connection.sending = true;
+            let token = connection_token(key);
+            if blobs.is_empty() {
+                session.sending_bytes = bytes.len();
+                self.ring.send(connection.socket.as_fd(), token, bytes);
+            } else {
+                let segments = Segments { bytes, blobs };
+                session.sending_bytes = segments.len();
+                self.ring.send_segments(connection.socket.as_fd(), token, segments);
+            }
+        }
+        match session.closing {
+            Closing::No => self.steer_receiving(key),
+            Closing::Now => self.close(key),
+            Closing::AfterReply => {
+                if session.pending.is_empty() && session.out.is_empty() && !connection.sending {
+                    self.close(key);
+                }
+            }
+        }
+    }
+
+    /// Arms, cancels or changes how a connection is received from.
+    fn steer_receiving(&mut self, key: SessionKey) {
+        let shard = &mut self.engine.shard;
+        let Some(session) = shard.sessions.get_mut(key) else { return };
+        let Some(connection) = self.connections[key.index as usize].as_mut() else { return };
+        let token = connection_token(key);
+        let full = session.waits() && session.input.len() >= crate::dispatch::INPUT_BYTES_WAITING_MAX;
+        // A direct receive tells of its bytes only at its end: where idle clients are closed, a slow one would look idle.
+        let watched = shard.config.timeout > 0;
+        let direct =
+            !full && !watched && session.big.as_ref().is_some_and(|big| big.body_remaining() >= DIRECT_BYTES_MIN);
+        match connection.receiving {
+            Receiving::Buffers if full || direct => {
+                connection.receiving = Receiving::Cancelling;
+                self.ring.cancel_recv(token);
+            }
+            Receiving::Off if direct => {
+                let big = session.big.as_mut().expect("it was just there");
+                let body = big.lend();
+                let want = (body.capacity() - body.len()).min(DIRECT_BYTES_MAX);
+                connection.receiving = Receiving::Direct;
+                self.ring.recv_into(connection.socket.as_fd(), token, body, want);
+            }
+            Receiving::Off if !full => {
+                connection.receiving = Receiving::Buffers;
+                self.ring.recv_multi(connection.socket.as_fd(), token);
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends a connection: its session is gone at once, the descriptor when nothing is in flight on it.
+    fn close(&mut self, key: SessionKey) {
+        self.engine.shard.sessions.remove(key);
+        let index = key.index as usize;
+        let token = connection_token(key);
+        if let Some(connection) = self.connections[index].as_mut() {
+            connection.closing = true;
+            if connection.in_flight() {
+                // Ends what is in flight; the completions let the descriptor go.
+                socket::shut_down(&connection.socket);
+                if connection.receiving == Receiving::Direct {
+                    self.ring.cancel_recv_into(token);
+                }
+            } else {
+                let connection = self.connections[index].take().expect("it was just there");
+                self.let_go(connection);
+            }
+        }
+        let here = self.engine.shard.id;
+        if here == ShardId(0) {
+            self.engine.shard.clients_by_shard[here.index()] -= 1;
+        } else {
+            self.engine.tell(ShardId(0), move |shard: &mut Shard| shard.clients_by_shard[here.index()] -= 1);
+        }
+    }
+
+    // ---- signals
+
+    fn signalled(&mut self) {
+        tracing::warn!("Received a signal, scheduling shutdown...");
+        for shard in self.engine.shard.slots.all() {
+            if shard == self.engine.shard.id {
+                self.engine.shard.stop = Stop::Shutdown;
+            } else {
+                self.engine.tell(shard, |shard: &mut Shard| shard.stop = Stop::Shutdown);
+            }
+        }
+    }
+}
+
+fn post_one(endpoint: &mut Endpoint<Message>, waiting: &mut [VecDeque<Message>], to: ShardId, message: Message) {
+    if !message.is_request() {
+        return endpoint.reply(to, message);
+    }
+    let queue = &mut waiting[to.index()];
+    if !queue.is_empty() {
+        return queue.push_back(message);
+    }
+    if let Err(message) = endpoint.send(to, message) {
+        queue.push_back(message);
+    }
+}
+
+/// What a client from elsewhere reads when nobody has set a password. The first word is what clients look at.
+const PROTECTED_MODE: &[u8] =
+    b"-DENIED protected mode is on: with no password set and no addresses bound, connections \
+are taken from this machine only. To accept others, set requirepass, or bind to an address, or turn protected-mode off \
+after making sure that the port cannot be reached from outside.\r\n";

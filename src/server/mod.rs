@@ -1,0 +1,302 @@
+//! The process: reads the settings, looks at the machine, starts a core's event loop per shard, and ends them.
+//!
+//! The only place that knows every part. What happens, in order: command line and files; log; probe of io_uring and limits;
+//! listeners; signals; one executor per shard, each with its ring, its mailboxes and its shard; then nothing until they
+//! return. Exit code 0 after an orderly shutdown, 1 with one line that names cause and remedy if it cannot start.
+//!
+//! Absent on purpose: any work for clients. The thread that comes here does nothing while the server runs.
+
+mod cli;
+mod logging;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cli::Cli;
+use logging::Log;
+
+use crate::base::ShardId;
+use crate::commands::{self, table::Rename};
+use crate::config::Config;
+use crate::dispatch::Engine;
+use crate::net::{Acceptor, ConfigWatcher, Listener, Reactor, ReactorParts};
+use crate::rt::clock::{self, Clock};
+use crate::rt::executor::{self, ExecutorConfig};
+use crate::rt::mesh::{Endpoint, Mesh};
+use crate::rt::park::Parker;
+use crate::rt::peers::PeerBoard;
+use crate::rt::ring::{Ring, RingConfig};
+use crate::rt::socket::{self, TcpOptions};
+use crate::rt::{entropy, probe, process, signals};
+use crate::shard::message::Message;
+use crate::shard::{About, Shard, ShardSeed};
+
+/// Slots of each mailbox between two shards; half of them are for requests.
+const MAILBOX_SLOTS: usize = 256;
+/// Mailboxes of a server with many shards are smaller, so that their number does not cost more than their size. Slots.
+const MAILBOX_SLOTS_MANY: usize = 64;
+/// From this many shards on.
+const MANY_SHARDS: usize = 16;
+
+/// Runs the program with these arguments, the program's name first.
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    executor::install_crash_report(concat!("annulus ", env!("CARGO_PKG_VERSION")));
+    let cli::Run { config, warnings, config_file } = match cli::parse(args.skip(1)) {
+        Ok(Cli::Run(run)) => *run,
+        Ok(Cli::Help(text) | Cli::Version(text)) => {
+            // A closed pipe is the reader's wish.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let log = match Log::open(config.logfile.to_path().as_deref(), config.loglevel) {
+        Ok(log) => log,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    log.install();
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let config_file = config_file.map(|p| p.display().to_string()).unwrap_or_default();
+    match run(config, config_file, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            // The log may go to a file; whoever started the program looks here.
+            eprintln!("annulus: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What one shard's thread takes along.
+struct Seed {
+    config: Config,
+    endpoint: Endpoint<Message>,
+    board: Arc<PeerBoard>,
+    about: Arc<About>,
+    hasher: ahash::RandomState,
+    acceptor: Option<Acceptor>,
+    signals: Option<OwnedFd>,
+    log: Option<Log>,
+}
+
+fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
+    let clock = Clock::new();
+    let started = clock.now();
+    tracing::info!("Annulus is starting");
+    tracing::info!(
+        "Annulus version={}, pid={}, PID: {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id(),
+        std::process::id()
+    );
+
+    if let Some(dir) = config.dir.to_path() {
+        std::env::set_current_dir(&dir).map_err(|e| format!("cannot change to dir '{}': {e}", dir.display()))?;
+    }
+    let shards = usize::from(config.shards);
+
+    let report = probe::probe(shards, u64::from(config.maxclients))?;
+    for warning in &report.warnings {
+        tracing::warn!("{warning}");
+    }
+    if report.clients_max == 0 {
+        return Err(format!(
+            "the limit of {} descriptors leaves none for clients beside {shards} shards: raise it with ulimit -n or \
+             LimitNOFILE=, or start fewer shards",
+            report.descriptors
+        )
+        .into());
+    }
+    config.maxclients = config.maxclients.min(u32::try_from(report.clients_max).unwrap_or(u32::MAX));
+
+    if !config.aclfile.is_empty() {
+        return Err(
+            "aclfile declares users, but access control lists are not there yet, and passing over it would let in \
+                    everybody; use requirepass"
+                .into(),
+        );
+    }
+    let lower = |text: &crate::config::Text| text.to_string().to_ascii_lowercase();
+    let renames = config.renamed_commands.iter().map(|r| Rename { from: lower(&r.from), to: lower(&r.to) }).collect();
+    commands::table::rename(renames)?;
+
+    // Before any thread is made: threads inherit the mask.
+    let blocked = signals::block()?;
+    let listeners = listen(&config)?;
+    let (signal_sender, signal_receiver) = UnixStream::pair()?;
+    let pidfile = PidFile::write(&config)?;
+
+    let about = Arc::new(About {
+        run_id: entropy::hex_id(),
+        pid: std::process::id(),
+        port: config.port,
+        executable: std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_default(),
+        config_file,
+        os: process::system_name(),
+        started_unix: started.unix_secs(),
+        started_mono_us: started.mono_us,
+    });
+    let board = PeerBoard::new(shards);
+    let hasher = ahash::RandomState::with_seeds(entropy::u64(), entropy::u64(), entropy::u64(), entropy::u64());
+    let slots = if shards >= MANY_SHARDS { MAILBOX_SLOTS_MANY } else { MAILBOX_SLOTS };
+    let mut acceptor = Some(Acceptor::new(listeners));
+    let mut signals = Some(OwnedFd::from(signal_receiver));
+    let mut watching = Some(log.clone());
+    let seeds: Vec<Seed> = Mesh::build::<Message>(shards, slots)
+        .into_iter()
+        .map(|endpoint| Seed {
+            config: config.clone(),
+            endpoint,
+            board: board.clone(),
+            about: about.clone(),
+            hasher: hasher.clone(),
+            acceptor: acceptor.take(),
+            signals: signals.take(),
+            log: watching.take(),
+        })
+        .collect();
+
+    let mut signal_sender = signal_sender;
+    let mut signalled = 0;
+    let rotated = log.clone();
+    blocked.watch(move |signal| match signal {
+        signals::Signal::HangUp => match rotated.reopen() {
+            Ok(()) => tracing::info!("SIGHUP: the log file was opened anew"),
+            Err(error) => tracing::error!("{error}"),
+        },
+        signals::Signal::Terminate | signals::Signal::Interrupt => {
+            signalled += 1;
+            if signalled > 1 {
+                tracing::warn!("A second signal: stopping at once");
+                std::process::exit(1);
+            }
+            tracing::warn!("User requested shutdown...");
+            // If shard 0 has gone already there is nobody left to stop.
+            let _ = signal_sender.write_all(b"!");
+        }
+    })?;
+
+    let cores = config.shard_cpus.iter().map(|&cpu| usize::from(cpu)).collect();
+    let pin = ExecutorConfig { shards, pin: true, cores };
+    let running = executor::start(&pin, seeds, shard_main)?;
+    tracing::info!(
+        "Server initialized: {shards} shard{}, io_uring of Linux {}",
+        if shards == 1 { "" } else { "s" },
+        report.kernel
+    );
+    if config.port != 0 {
+        tracing::info!("Ready to accept connections tcp");
+    }
+    if !config.unixsocket.is_empty() {
+        tracing::info!("Ready to accept connections unix");
+    }
+    running.join();
+    if let Some(path) = config.unixsocket.to_path() {
+        // Somebody else may have removed it.
+        let _ = std::fs::remove_file(path);
+    }
+    drop(pidfile);
+    tracing::warn!("Annulus is now ready to exit, bye bye...");
+    Ok(())
+}
+
+/// One core, from its ring to the end of its loop.
+async fn shard_main(id: ShardId, seed: Seed) {
+    let clock = Clock::new();
+    let shards = seed.endpoint.shards() as u16;
+    let config = if usize::from(shards) >= MANY_SHARDS { RingConfig::for_many_shards() } else { RingConfig::default() };
+    let mut ring = match Ring::new(config) {
+        Ok(ring) => ring,
+        Err(error) => {
+            tracing::error!("shard {id}: its ring cannot be made: {error}");
+            std::process::exit(1);
+        }
+    };
+    ring.join(seed.board, id);
+    let busy_poll = Duration::from_micros(u64::from(seed.config.busy_poll_usec));
+    let shard = Shard::new(ShardSeed {
+        id,
+        shards,
+        config: seed.config,
+        seed: entropy::u64(),
+        hasher: seed.hasher,
+        about: seed.about,
+        now: clock.now(),
+    });
+    let reactor = Reactor::new(ReactorParts {
+        engine: Engine::new(shard, clock::mono_ns),
+        ring,
+        endpoint: seed.endpoint,
+        parker: Parker::new(busy_poll),
+        acceptor: seed.acceptor,
+        signals: seed.signals,
+        clock,
+        on_config: seed.log.map(|log| -> ConfigWatcher { Box::new(move |config| log.set_level(config.loglevel)) }),
+    });
+    // Exit is next: giving every key's memory back one by one would only delay it.
+    std::mem::forget(reactor.run().await);
+}
+
+/// Opens everything that is to be listened on.
+fn listen(config: &Config) -> Result<Vec<Listener>, Box<dyn std::error::Error>> {
+    let backlog = u32::try_from(config.tcp_backlog).unwrap_or(0);
+    let mut listeners = Vec::new();
+    if config.port != 0 {
+        let keepalive_secs = u32::try_from(config.tcp_keepalive).unwrap_or(0);
+        let options = TcpOptions { backlog, keepalive_secs, share_port: false };
+        for listener in socket::bind_tcp(&config.bind, config.port, options)? {
+            listeners.push(Listener { socket: listener.socket, name: listener.address.to_string(), unix: false });
+        }
+        if listeners.is_empty() {
+            return Err(format!("Failed listening on port {} (tcp), aborting.", config.port).into());
+        }
+    }
+    if let Some(path) = config.unixsocket.to_path() {
+        let mode = Some(config.unixsocketperm).filter(|m| *m != 0);
+        let listener = socket::listen_unix(&path, mode, backlog)?;
+        listeners.push(Listener { socket: listener.socket, name: path.display().to_string(), unix: true });
+    }
+    if listeners.is_empty() {
+        return Err("nothing to listen on: port is 0 and no unixsocket is set".into());
+    }
+    Ok(listeners)
+}
+
+/// The file that tells others the process's number, for as long as it lives.
+struct PidFile {
+    path: Option<std::path::PathBuf>,
+}
+
+impl PidFile {
+    fn write(config: &Config) -> Result<PidFile, Box<dyn std::error::Error>> {
+        let path = config.pidfile.to_path();
+        if let Some(path) = &path {
+            std::fs::write(path, format!("{}\n", std::process::id()))
+                .map_err(|e| format!("cannot write pidfile '{}': {e}", path.display()))?;
+        }
+        Ok(PidFile { path })
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            // Nobody is left to tell if it has gone already.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
