@@ -1,0 +1,199 @@
+//! Commands that mean no good. Tests named `cve_…`, or after another server's report, are published faults of servers of this
+//! family, by number; what concerns bytes and connections rather than commands is in `tests/clients/hostile.py`.
+
+use annulus::base::rng::Rng;
+use annulus::commands::table::table;
+
+use super::check;
+use super::harness::{Server, Value};
+
+/// Integers where implementations break.
+const EDGES: [i64; 11] = [
+    0,
+    1,
+    -1,
+    i32::MAX as i64,
+    i32::MIN as i64,
+    u32::MAX as i64,
+    1 << 32,
+    (1 << 53) + 1,
+    i64::MAX - 1,
+    i64::MAX,
+    i64::MIN,
+];
+
+/// Runs `test` on servers of our own, at 1 and at 4 shards.
+fn on_own_servers(test: impl Fn(&Server)) {
+    for shards in [1, 4] {
+        test(&Server::annulus(shards, &[]));
+    }
+}
+
+#[test]
+fn cve_2022_35977_setrange_beyond_the_longest_string_is_refused() {
+    let too_long = "-ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    for offset in [536_870_911, 1 << 32, i64::MAX - 1, i64::MAX] {
+        check(&[&format!("SETRANGE k {offset} xx")], too_long);
+        check(&["SET k v", &format!("SETRANGE k {offset} xx"), "GET k"], "v");
+    }
+    check(&["SETRANGE k -1 x"], "-ERR offset is out of range");
+    check(&[&format!("SETRANGE k {} x", i64::MIN)], "-ERR offset is out of range");
+    check(&[&format!("SETRANGE k {} \"\"", i64::MAX)], "0");
+}
+
+#[test]
+fn cve_2022_35977_every_integer_argument_takes_the_edges_of_its_range() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        for edge in EDGES {
+            for other in EDGES {
+                client.line("SET k hello");
+                let range = client.line(&format!("GETRANGE k {edge} {other}")).text();
+                assert!("hello".contains(&range), "GETRANGE k {edge} {other} gave {range}");
+                client.line(&format!("SET n {edge}"));
+                let sum = client.line(&format!("INCRBY n {other}"));
+                let overflow = || Value::Error(b"ERR increment or decrement would overflow".to_vec());
+                assert_eq!(sum, edge.checked_add(other).map_or_else(overflow, Value::Int), "{edge} + {other}");
+                client.line(&format!("SCAN {} COUNT {other}", edge as u64));
+                for condition in ["NX", "XX", "GT", "LT"] {
+                    client.line(&format!("EXPIRE k {edge} {condition}"));
+                }
+                client.line(&format!("SET k v PX {edge} KEEPTTL"));
+            }
+            for line in [
+                "EXPIRE k",
+                "PEXPIRE k",
+                "EXPIREAT k",
+                "PEXPIREAT k",
+                "SELECT",
+                "DECRBY n",
+                "SET k v EX",
+                "GETEX k PXAT",
+            ] {
+                client.line(&format!("{line} {edge}"));
+                client.line("SELECT 0");
+            }
+            client.line(&format!("PSETEX k {edge} v"));
+            client.line(&format!("LCS k n IDX MINMATCHLEN {edge}"));
+            client.line(&format!("MEMORY USAGE k SAMPLES {edge}"));
+            client.line(&format!("CLIENT LIST ID {edge}"));
+        }
+        assert_eq!(client.line("PING").text(), "PONG");
+    });
+}
+
+#[test]
+fn dragonfly_4466_any_cursor_of_scan_is_a_place_or_behind_the_end() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        for n in 0..100 {
+            client.line(&format!("SET key:{n} v"));
+        }
+        let mut rng = Rng::seed(4466);
+        let edges = (0..64).flat_map(|bit| [1_u64 << bit, (1 << bit) - 1, !(1 << bit)]);
+        for cursor in edges.chain((0..200).map(|_| rng.next_u64())) {
+            let reply = client.line(&format!("SCAN {cursor} COUNT 10"));
+            let Value::Array(parts) = &reply else { panic!("SCAN {cursor} gave {reply}") };
+            assert!(parts[0].text().parse::<u64>().unwrap() < 1 << 53, "SCAN {cursor} gave {reply}");
+        }
+        assert_eq!(client.line("SCAN 18446744073709551616").text(), "ERR invalid cursor");
+    });
+}
+
+#[test]
+fn cve_2023_41056_the_largest_bulk_length_allowed_asks_for_no_memory() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        assert_eq!(client.line(&format!("CONFIG SET proto-max-bulk-len {}", i64::MAX)).text(), "OK");
+        for length in [i64::MAX, i64::MAX - 1, i64::MAX - 3, 1 << 40, i32::MAX.into()] {
+            let mut announcer = server.connect();
+            announcer.send_raw(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${length}\r\nabc").as_bytes());
+            assert_eq!(client.line("PING").text(), "PONG", "{length} bytes were announced");
+        }
+        assert_eq!(client.line("EXISTS k"), Value::Int(0));
+        for offset in [i64::MAX, i64::MAX - 1] {
+            let refused = client.line(&format!("SETRANGE k {offset} x")).text();
+            assert!(refused.starts_with("ERR "), "SETRANGE k {offset} gave {refused}");
+        }
+    });
+}
+
+#[test]
+fn cve_2025_67733_an_error_is_one_line_whatever_it_quotes() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        let evil = "x\r\n+OK\r\n$-1\r\n:1";
+        for command in [
+            vec![evil],
+            vec!["nosuch", evil],
+            vec!["CLIENT", evil],
+            vec!["CONFIG", "SET", evil, "1"],
+            vec!["CONFIG", "SET", "hz", evil],
+            vec!["HELLO", "2", evil],
+            vec!["CLIENT", "SETINFO", evil, "x"],
+            vec!["CLIENT", "KILL", "USER", evil],
+            vec!["CLIENT", "LIST", "TYPE", evil],
+            vec!["OBJECT", evil, "k"],
+            vec!["INCRBY", "k", evil],
+            vec!["SET", "k", "v", evil],
+        ] {
+            let reply = client.command_bytes(&command);
+            assert_eq!(reply[0], b'-', "{command:?} gave {}", reply.escape_ascii());
+            assert_eq!(client.command(&["ECHO", "next"]).text(), "next", "{command:?} left bytes behind");
+        }
+    });
+}
+
+#[test]
+fn cve_2023_36824_getkeys_takes_any_arguments_for_any_command() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        let mut rng = Rng::seed(36_824);
+        let words =
+            ["k", "1", "0", "-1", "9223372036854775807", "2147483647", "", "GET", "STORE", "KEYS", "USAGE", "HELP"];
+        for command in table().all() {
+            for round in 0..30 {
+                let mut argv = vec!["COMMAND", if round % 2 == 0 { "GETKEYS" } else { "GETKEYSANDFLAGS" }];
+                argv.extend(command.full_name.split('|'));
+                argv.extend((0..rng.next_u64() % 12).map(|_| words[rng.next_u64() as usize % words.len()]));
+                let arguments: Vec<Value> =
+                    argv[3..].iter().map(|word| Value::Bulk(word.as_bytes().to_vec())).collect();
+                match client.command(&argv) {
+                    Value::Error(_) => {}
+                    Value::Array(keys) => {
+                        for key in keys {
+                            let name = key.elements().map_or_else(|| key.clone(), |pair| pair[0].clone());
+                            assert!(arguments.contains(&name), "{argv:?} found a key {name}");
+                        }
+                    }
+                    other => panic!("{argv:?} gave {other}"),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn cve_2022_36021_a_pattern_of_many_stars_ends() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        client.command(&["SET", &"a".repeat(10_000), "v"]);
+        let stars = format!("{}b", "a*".repeat(50_000));
+        let brackets = "[".repeat(100_000);
+        let begun = std::time::Instant::now();
+        for pattern in [stars.as_str(), &brackets] {
+            assert_eq!(client.command(&["KEYS", pattern]), Value::Array(Vec::new()));
+            let scanned = client.command(&["SCAN", "0", "MATCH", pattern, "COUNT", "100"]);
+            assert_eq!(scanned.elements().unwrap()[1], Value::Array(Vec::new()));
+            client.command(&["CONFIG", "GET", pattern]);
+            client.command(&["COMMAND", "LIST", "FILTERBY", "PATTERN", pattern]);
+        }
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    });
+}
+
+#[test]
+fn cve_2023_28425_msetnx_with_a_key_twice_sets_the_last() {
+    check(&["MSETNX k 1 k 2", "GET k"], "2");
+    check(&["MSETNX k 1 k 2", "MSETNX k 3 other 4", "MGET k other"], "[2, (nil)]");
+}

@@ -1,0 +1,71 @@
+//! When two replies count as equal.
+//!
+//! Byte for byte, unless the command asks the clock, replies in no order, or stands in the list of intended differences.
+
+use super::differences::DIFFERENCES;
+use super::harness::resp::{Value, decode};
+
+/// How a command's replies are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// Byte for byte.
+    Exact,
+    /// Integers that depend on the clock may differ by this much; everything else byte for byte.
+    Near(i64),
+    /// Elements of an array in any order.
+    AnyOrder,
+    /// A page of SCAN: a cursor and some keys; where it ends is each server's own affair. Errors byte for byte.
+    Page,
+    /// A key or nothing.
+    AnyKey,
+    /// The same type of reply on the wire.
+    SameType,
+    /// Not at all: the command must not be in a script.
+    NotSent,
+}
+
+/// The servers answer a batch within this many seconds of each other, even on a loaded machine.
+const CLOCK_SECS: i64 = 60;
+
+/// How the replies to this command are to be compared.
+pub fn how(argv: &[Vec<u8>]) -> How {
+    if let Some(difference) = DIFFERENCES.iter().find(|difference| (difference.concerns)(argv)) {
+        return difference.how;
+    }
+    let name = argv[0].to_ascii_lowercase();
+    match name.as_slice() {
+        b"ttl" | b"expiretime" => How::Near(CLOCK_SECS),
+        b"pttl" | b"pexpiretime" => How::Near(CLOCK_SECS * 1000),
+        b"keys" => How::AnyOrder,
+        b"scan" => How::Page,
+        b"randomkey" => How::AnyKey,
+        _ => How::Exact,
+    }
+}
+
+/// Whether the two replies, as they came over the wire, are equal in this sense.
+pub fn equal(how: How, theirs: &[u8], ours: &[u8]) -> bool {
+    if theirs == ours {
+        return true;
+    }
+    match (how, &decode(theirs).0, &decode(ours).0) {
+        (How::Near(distance), Value::Int(a), Value::Int(b)) => *a >= 0 && *b >= 0 && a.abs_diff(*b) <= distance as u64,
+        (How::AnyOrder, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
+        (How::Page, a, b) => is_page(a) && is_page(b),
+        (How::AnyKey, Value::Bulk(_), Value::Bulk(_)) => true,
+        (How::SameType, _, _) => theirs[0] == ours[0],
+        _ => false,
+    }
+}
+
+/// The strings in this reply, sorted.
+pub fn sorted(values: &[Value]) -> Vec<&[u8]> {
+    let mut strings: Vec<&[u8]> = values.iter().filter_map(Value::bytes).collect();
+    strings.sort_unstable();
+    strings
+}
+
+fn is_page(value: &Value) -> bool {
+    matches!(value.elements(), Some([Value::Bulk(cursor), Value::Array(keys)])
+        if cursor.iter().all(u8::is_ascii_digit) && keys.iter().all(|key| matches!(key, Value::Bulk(_))))
+}

@@ -1,0 +1,77 @@
+//! Where we mean to differ from redis-server 7.0, and why. Every entry is data: what it concerns, and what can still be
+//! compared. What is not in this list and not equal is a fault of ours.
+
+use super::compare::How;
+
+/// One intended difference.
+pub struct Difference {
+    /// What it is about.
+    pub name: &'static str,
+    /// Why it is so.
+    pub reason: &'static str,
+    /// Whether this command shows it.
+    pub concerns: fn(&[Vec<u8>]) -> bool,
+    /// What can still be compared.
+    pub how: How,
+}
+
+/// All of them.
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        name: "DELIFEQ",
+        reason: "a later command (Valkey 9) that redis-server 7.0 does not have; its behaviour tests stand alone",
+        concerns: |argv| is(argv, 0, "delifeq"),
+        how: How::NotSent,
+    },
+    Difference {
+        name: "SET IFEQ, IFNE",
+        reason: "later options of SET that redis-server 7.0 refuses; their behaviour tests stand alone",
+        concerns: |argv| is(argv, 0, "set") && (3..argv.len()).any(|at| is(argv, at, "ifeq") || is(argv, at, "ifne")),
+        how: How::NotSent,
+    },
+    Difference {
+        name: "HELP texts",
+        reason: "made from our rows, in our words",
+        concerns: |argv| is(argv, 0, "object") && is(argv, 1, "help"),
+        how: How::SameType,
+    },
+    Difference {
+        name: "OBJECT REFCOUNT",
+        reason: "Redis keeps a table of shared small integers, and whether a key uses it depends on the key's history; we reply \
+                 as if every small integer were shared",
+        concerns: |argv| is(argv, 0, "object") && is(argv, 1, "refcount"),
+        how: How::SameType,
+    },
+    Difference {
+        name: "OBJECT IDLETIME",
+        reason: "the idle time of a small integer in Redis is that of the shared number, not that of the key",
+        concerns: |argv| is(argv, 0, "object") && is(argv, 1, "idletime"),
+        how: How::SameType,
+    },
+    Difference {
+        name: "WAIT for replicas",
+        reason: "without replicas Redis waits for the timeout and then replies 0; we reply 0 at once",
+        concerns: |argv| is(argv, 0, "wait") && argv.len() == 3 && number(&argv[1]).is_some_and(|n| n > 0),
+        how: How::NotSent,
+    },
+    Difference {
+        name: "NUL in option words",
+        reason: "Redis compares options as C strings, so `EX\\0junk` is EX there; we compare all bytes",
+        concerns: |argv| argv.iter().skip(2).any(|arg| is_option_before_nul(arg)),
+        how: How::NotSent,
+    },
+];
+
+/// Whether argument `at` is this word, in any case.
+pub fn is(argv: &[Vec<u8>], at: usize, word: &str) -> bool {
+    argv.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// An argument as an integer, if it is one.
+pub fn number(arg: &[u8]) -> Option<i64> {
+    std::str::from_utf8(arg).ok()?.parse().ok()
+}
+
+fn is_option_before_nul(arg: &[u8]) -> bool {
+    arg.split(|&byte| byte == 0).next().is_some_and(|word| word.len() < arg.len() && (2..=12).contains(&word.len()))
+}

@@ -1,0 +1,359 @@
+//! Random commands out of the rows of the command table.
+//!
+//! A row's usage is parsed into the tree that COMMAND DOCS shows; a walk through the tree makes an argv: each value by its type
+//! and name, options left out, repeated, in any case. One command in eight is then bent: a word lost, doubled, swapped,
+//! replaced by something else entirely.
+//!
+//! What is avoided on purpose: times so near that a key dies between the two servers (a time to live is long or in the past),
+//! and strings of hundreds of megabytes.
+
+use annulus::base::rng::Rng;
+use annulus::commands::docs::{ArgType, Argument, Group, parse_usage};
+use annulus::commands::table::{Command, table};
+
+use super::compare::{How, how};
+use super::differences::{is, number};
+
+/// Databases that scripts use.
+pub const DATABASES: i64 = 4;
+
+/// Makes commands; the same seed makes the same ones.
+pub struct Script {
+    rng: Rng,
+    subjects: Vec<Subject>,
+    selects: bool,
+}
+
+/// A command that is tested.
+struct Subject {
+    /// The words of its name.
+    name: Vec<String>,
+    tree: Vec<Argument>,
+}
+
+impl Subject {
+    fn new(command: &Command) -> Subject {
+        let row = command.row;
+        let tree = parse_usage(&command.full_name, row.usage, row.keys.len());
+        let tree = tree.unwrap_or_else(|error| panic!("the usage of {}: {error}", command.full_name));
+        Subject { name: command.full_name.split('|').map(str::to_owned).collect(), tree }
+    }
+}
+
+impl Script {
+    pub fn new(seed: u64) -> Script {
+        let families = [Group::String, Group::Generic];
+        let chosen = table().all().filter(|command| families.contains(&command.row.group));
+        let subjects = chosen.filter(|command| command.children.is_empty()).map(Subject::new).collect();
+        Script { rng: Rng::seed(seed), subjects, selects: table().find(b"select").is_some() }
+    }
+
+    /// The names of the commands that scripts are made of.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.subjects.iter().map(|subject| subject.name.join(" "))
+    }
+
+    /// Whether the command table lets a script select databases.
+    pub fn selects(&self) -> bool {
+        self.selects
+    }
+
+    /// The next command.
+    pub fn next(&mut self) -> Vec<Vec<u8>> {
+        loop {
+            let mut argv = self.command();
+            if self.rng.chance(1, 8) {
+                self.bend(&mut argv);
+            }
+            self.make_safe(&mut argv);
+            if how(&argv) != How::NotSent {
+                return argv;
+            }
+        }
+    }
+
+    fn command(&mut self) -> Vec<Vec<u8>> {
+        if self.selects && self.rng.chance(1, 60) {
+            return vec![b"SELECT".to_vec(), self.rng.range(0..=DATABASES - 1).to_string().into_bytes()];
+        }
+        let at = self.rng.below(self.subjects.len() as u64) as usize;
+        let mut argv: Vec<Vec<u8>> = Vec::new();
+        for word in self.subjects[at].name.clone() {
+            let word = self.any_case(&word);
+            argv.push(word);
+        }
+        let tree = self.subjects[at].tree.clone();
+        let fixed = argv.len() + tree.iter().take_while(|argument| !argument.optional).count();
+        for argument in &tree {
+            self.argument(argument, &mut argv);
+        }
+        // Options come in any order, which matters to the errors that come first.
+        if self.rng.chance(1, 6) && argv.len() > fixed {
+            self.rng.shuffle(&mut argv[fixed..]);
+        }
+        argv
+    }
+
+    fn argument(&mut self, argument: &Argument, argv: &mut Vec<Vec<u8>>) {
+        if argument.optional && !self.rng.chance(1, 3) {
+            return;
+        }
+        let times = if argument.multiple { self.rng.range(1..=4) } else { 1 };
+        for time in 0..times {
+            if let Some(token) = &argument.token
+                && (time == 0 || argument.multiple_token)
+            {
+                let token = self.any_case(token);
+                argv.push(token);
+            }
+            match argument.kind {
+                ArgType::PureToken => {}
+                ArgType::OneOf => {
+                    let part = self.rng.pick(&argument.parts).clone();
+                    self.argument(&part, argv);
+                }
+                ArgType::Block => argument.parts.iter().for_each(|part| self.argument(part, argv)),
+                kind => {
+                    let value = self.value(kind, &argument.name);
+                    argv.push(value);
+                }
+            }
+        }
+    }
+
+    fn value(&mut self, kind: ArgType, name: &str) -> Vec<u8> {
+        match kind {
+            ArgType::Key => self.key(),
+            ArgType::Pattern => self.pattern(),
+            ArgType::Double => self.float(),
+            ArgType::UnixTime => self.unix_time(),
+            ArgType::Integer => match name {
+                "seconds" => self.lifetime(1),
+                "milliseconds" => self.lifetime(1000),
+                "destination-db" | "db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
+                "cursor" => {
+                    self.word(&["0", "0", "0", "1", "", "-1", "+3", "17", "9007199254740992", "18446744073709551615"])
+                }
+                "count" => self.word(&["1", "3", "10", "1000", "0", "-1"]),
+                "start" | "end" | "offset" | "min-match-len" => self.position(),
+                _ => self.integer(),
+            },
+            _ => match name {
+                "type" => self.word(&["string", "STRING", "list", "nothing"]),
+                "db" | "destination-db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
+                _ => self.string(),
+            },
+        }
+    }
+
+    fn word(&mut self, words: &[&str]) -> Vec<u8> {
+        self.rng.pick(words).as_bytes().to_vec()
+    }
+
+    fn any_case(&mut self, word: &str) -> Vec<u8> {
+        let mut word = word.as_bytes().to_vec();
+        match self.rng.below(3) {
+            0 => word.make_ascii_uppercase(),
+            1 => word.make_ascii_lowercase(),
+            _ => word.iter_mut().for_each(|byte| {
+                if self.rng.chance(1, 2) {
+                    byte.make_ascii_uppercase();
+                } else {
+                    byte.make_ascii_lowercase();
+                }
+            }),
+        }
+        word
+    }
+
+    /// Few enough keys that commands meet, on all shards, with and without hashtags, some with bytes that hurt.
+    fn key(&mut self) -> Vec<u8> {
+        const ODD: [&[u8]; 8] =
+            [b"", b" ", b"\0", b"a\r\nb", b"\xff\xfe{x}", b"{}", b"{a}{b}", b"key with spaces and \"quotes\""];
+        match self.rng.below(12) {
+            0 => self.rng.pick(&ODD).to_vec(),
+            1 => {
+                let long = self.rng.pick(&[60usize, 300, 70_000]);
+                vec![b'L'; *long]
+            }
+            2 | 3 => format!("{{tag}}{}", self.rng.below(6)).into_bytes(),
+            _ => format!("k{}", self.rng.below(18)).into_bytes(),
+        }
+    }
+
+    fn string(&mut self) -> Vec<u8> {
+        match self.rng.below(16) {
+            0..=3 => self.integer(),
+            4 | 5 => self.float(),
+            6 => Vec::new(),
+            7 => {
+                let mut bytes = vec![0; self.rng.below(50) as usize];
+                self.rng.fill(&mut bytes);
+                bytes
+            }
+            8 => vec![b'e'; self.rng.range(42..=46) as usize],
+            9 => {
+                let lengths = [100, 100, 100, 1000, 4095, 4096, 4097, 17_000];
+                let len = *self.rng.pick(&lengths);
+                (0..len).map(|_| b'a' + self.rng.below(4) as u8).collect()
+            }
+            _ => (0..self.rng.below(12)).map(|_| b'a' + self.rng.below(4) as u8).collect(),
+        }
+    }
+
+    fn integer(&mut self) -> Vec<u8> {
+        match self.rng.below(8) {
+            0 => self.word(&[
+                "9223372036854775807",
+                "-9223372036854775808",
+                "9223372036854775806",
+                "9223372036854775808",
+                "-9223372036854775809",
+                "18446744073709551615",
+                "123456789012345678901234567890",
+            ]),
+            1 => self.word(&["", " 1", "1 ", "+1", "-0", "00", "007", "1.0", "1e3", "0x10", "abc", "-", "1\0"]),
+            2 => (self.rng.next_u64() as i64).to_string().into_bytes(),
+            _ => self.rng.range(-20..=20_000).to_string().into_bytes(),
+        }
+    }
+
+    fn position(&mut self) -> Vec<u8> {
+        match self.rng.below(10) {
+            0 => self.integer(),
+            1 => self.word(&["536870911", "536870912", "536870913", "4294967296"]),
+            _ => self.rng.range(-60..=60).to_string().into_bytes(),
+        }
+    }
+
+    fn float(&mut self) -> Vec<u8> {
+        match self.rng.below(6) {
+            0 => self.word(&[
+                "inf", "-inf", "nan", "1e400", "1e4932", "1e5000", "-1e4900", "1e-400", "1e-5000", "0x1p3", "3.0e",
+                ".5", "5.", "", " 1.5", "1.5 ", "1,5", "abc", "1e", "--1", "infinity", "0x", "+2.5", "1e17", "1.1e-5",
+            ]),
+            1 => self.integer(),
+            2 => format!("{}e{}", self.rng.range(-999..=999), self.rng.range(-30..=30)).into_bytes(),
+            3 => format!("{:.17}", self.rng.unit_f64()).into_bytes(),
+            _ => format!("{}.{}", self.rng.range(-300..=300), self.rng.below(100_000)).into_bytes(),
+        }
+    }
+
+    /// A time to live in units of `1 / per_second` seconds: over eleven days or not in the future at all. The numbers are spread
+    /// out, so that `EXPIRE … GT` compares the same way though the two servers run at different instants.
+    fn lifetime(&mut self, per_second: i64) -> Vec<u8> {
+        match self.rng.below(8) {
+            0 => self.word(&["0", "-1", "-100", "-9223372036854775808", "-9223372036854775"]),
+            1 => self.word(&[
+                "9223372036854775807",
+                "9223372036854775",
+                "9223372036854776",
+                "9223370000000000",
+                "9223372036854775808",
+                "abc",
+                "",
+                "1.5",
+            ]),
+            _ => (self.rng.range(1_000_000..=2_000_000_000) * per_second).to_string().into_bytes(),
+        }
+    }
+
+    fn unix_time(&mut self) -> Vec<u8> {
+        match self.rng.below(8) {
+            0 => self.word(&["0", "-1", "1", "1000000000", "-9223372036854775808"]),
+            1 => self.word(&["9223372036854775807", "9223372036854775", "9223372036854776", "abc", ""]),
+            // Far in the future, be it read as seconds or as milliseconds; or in the past as milliseconds.
+            2..=4 => self.rng.range(4_102_444_800..=99_102_444_800).to_string().into_bytes(),
+            _ => self.rng.range(4_102_444_800_000..=99_102_444_800_000).to_string().into_bytes(),
+        }
+    }
+
+    fn pattern(&mut self) -> Vec<u8> {
+        self.word(&[
+            "*",
+            "k*",
+            "k?",
+            "k[0-4]",
+            "k[^0-4]*",
+            "{tag}*",
+            "{tag}[1-3]",
+            "*1",
+            "",
+            "k1",
+            "\\k1",
+            "[",
+            "k[",
+            "*L",
+            "??",
+            "k[a",
+            "{}",
+            "{}*",
+            "a\r\nb",
+            "*[]",
+            "k[9-0]",
+            "nothing*",
+        ])
+    }
+
+    /// Makes a command wrong, or at least unusual.
+    fn bend(&mut self, argv: &mut Vec<Vec<u8>>) {
+        let at = self.rng.below(argv.len() as u64) as usize;
+        match self.rng.below(8) {
+            0 => drop(argv.pop()),
+            1 => {
+                let extra = self.string();
+                argv.push(extra);
+            }
+            2 => argv.insert(at + 1, argv[at].clone()),
+            3 => {
+                let other = self.rng.below(argv.len() as u64) as usize;
+                if at > 0 && other > 0 {
+                    argv.swap(at, other);
+                }
+            }
+            4 if at > 0 => argv[at] = self.integer(),
+            5 if at > 0 => argv[at] = self.string(),
+            6 => argv.truncate(at + 1),
+            7 if self.rng.chance(1, 4) => argv[0] = self.key(),
+            _ => {
+                let words =
+                    ["NX", "XX", "GET", "EX", "PX", "KEEPTTL", "PERSIST", "GT", "LT", "IDX", "LEN", "COUNT", "REPLACE"];
+                let word = self.word(&words);
+                argv.push(word);
+            }
+        }
+        if argv.is_empty() {
+            argv.push(b"GET".to_vec());
+        }
+    }
+
+    /// Keeps out what would race with the clock, wait, or fill the memory; see the module.
+    fn make_safe(&mut self, argv: &mut [Vec<u8>]) {
+        for at in 1..argv.len() {
+            let Some(n) = number(&argv[at]) else { continue };
+            let relative = match at {
+                2 => ["expire", "pexpire", "setex", "psetex"].iter().any(|name| is(argv, 0, name)),
+                _ => (is(argv, 0, "set") || is(argv, 0, "getex")) && (is(argv, at - 1, "ex") || is(argv, at - 1, "px")),
+            };
+            let milliseconds = is(argv, 0, "pexpire") || is(argv, 0, "psetex") || is(argv, at - 1, "px");
+            let soonest = if milliseconds { 1_000_000_000 } else { 1_000_000 };
+            if relative && (1..soonest).contains(&n) {
+                argv[at] = (n + soonest + self.rng.range(0..=soonest)).to_string().into_bytes();
+            }
+            let absolute = ["expireat", "pexpireat", "set", "getex"].iter().any(|name| is(argv, 0, name));
+            // Around the present, in seconds or milliseconds.
+            let near =
+                (1_500_000_000..4_000_000_000).contains(&n) || (1_500_000_000_000..4_000_000_000_000).contains(&n);
+            if absolute && near {
+                argv[at] = b"4102444800000".to_vec();
+            }
+            if is(argv, 0, "setrange") && at == 2 && (100_000..=536_870_912).contains(&n) {
+                argv[at] = b"536870912".to_vec();
+            }
+        }
+        // An offset of the whole limit is refused, but for an empty patch.
+        if is(argv, 0, "setrange") && argv.len() == 4 && is(argv, 2, "536870912") && argv[3].is_empty() {
+            argv[3] = b"x".to_vec();
+        }
+    }
+}

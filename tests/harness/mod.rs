@@ -1,0 +1,206 @@
+//! What the server tests stand on: a server process of ours or a real redis-server, and a bare RESP client.
+//!
+//! A `Server` lives in a folder of its own under the system's temporary folder, listens on a free port of 127.0.0.1 and
+//! dies with its value; when the test that owns it panics, the end of its log is printed. Which binary is ours:
+//! `ANNULUS_BIN` when set, else the one that cargo built beside the tests. The oracle is `REDIS_BIN`, else
+//! `redis-server` on the PATH.
+//! Deliberately absent: a client library. Replies are compared by their bytes, so the client shows those.
+
+#![allow(dead_code, reason = "each test crate uses the part that it needs")]
+
+pub mod resp;
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+pub use resp::{Client, Value};
+
+/// A loaded machine may take this long to start a process; an idle one takes a few milliseconds.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a server may take to leave after SIGTERM before the test calls it hung.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A running server process and the folder that is its working directory.
+pub struct Server {
+    process: Child,
+    program: PathBuf,
+    args: Vec<String>,
+    port: u16,
+    dir: PathBuf,
+}
+
+impl Server {
+    /// Our server with `shards` shards and further directives such as `["--maxclients", "10"]`.
+    pub fn annulus(shards: usize, directives: &[&str]) -> Server {
+        let shards = shards.to_string();
+        let mut args = vec!["--shards", &shards];
+        args.extend(directives);
+        Server::start(&annulus_bin(), &args)
+    }
+
+    /// The oracle, or `None` when it is not installed. In CI (`CI=true`) a missing oracle is a failure.
+    pub fn redis(directives: &[&str]) -> Option<Server> {
+        let program = redis_bin();
+        if Command::new(&program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {
+            assert!(!in_ci(), "{} is not installed, and in CI an oracle may not be missing", program.display());
+            println!("SKIPPED: {} is not installed", program.display());
+            return None;
+        }
+        let mut args = vec!["--appendonly", "no"];
+        args.extend(directives);
+        Some(Server::start(&program, &args))
+    }
+
+    /// Starts `program` on a free port and waits until its log says that it accepts connections.
+    ///
+    /// Between finding a free port and listening on it another test may take it; then the next one is tried.
+    pub fn start(program: &Path, args: &[&str]) -> Server {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("annulus-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(&dir).expect("the temporary folder is writable");
+        let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
+        for _ in 0..3 {
+            let port = free_port();
+            let process = spawn(program, &args, port, &dir);
+            let mut server = Server { process, program: program.into(), args: args.clone(), port, dir: dir.clone() };
+            if server.wait_until_ready() {
+                return server;
+            }
+            let log = server.log();
+            assert!(log.contains("in use"), "{} did not start:\n{}", program.display(), tail(&log, 30));
+        }
+        panic!("three free ports in a row were taken by someone else");
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A new connection in RESP2.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.port)
+    }
+
+    /// A new connection that has said HELLO 3.
+    pub fn connect_resp3(&self) -> Client {
+        let mut client = self.connect();
+        let greeting = client.command(&["HELLO", "3"]);
+        assert!(matches!(greeting, Value::Map(_)), "HELLO 3 gave {greeting}");
+        client
+    }
+
+    /// SIGTERM, then the exit status. Panics when the server does not leave.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        let until = Instant::now() + STOP_TIMEOUT;
+        while Instant::now() < until {
+            if let Some(status) = self.process.try_wait().expect("our own child can be waited for") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("process {} is still there {STOP_TIMEOUT:?} after SIGTERM", self.pid());
+    }
+
+    /// SIGKILL: what a crash leaves behind.
+    pub fn kill(&mut self) {
+        // Fails only when the process has already gone, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Starts the same command line again in the same folder and on the same port, after `stop` or `kill`.
+    pub fn restart(&mut self) {
+        self.process = spawn(&self.program, &self.args, self.port, &self.dir);
+        assert!(self.wait_until_ready(), "did not start again:\n{}", tail(&self.log(), 30));
+    }
+
+    /// Sends a signal by its name, such as `INT`, `STOP` or `CONT`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} could not be sent to {}", self.pid());
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
+    /// Everything the server has written to its standard streams since it was last started.
+    pub fn log(&self) -> String {
+        fs::read(self.dir.join("log.txt")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    fn wait_until_ready(&mut self) -> bool {
+        let until = Instant::now() + READY_TIMEOUT;
+        while Instant::now() < until && self.is_running() {
+            if self.log().contains("Ready to accept connections") {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        self.kill();
+        false
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("--- log of {} on port {}:\n{}", self.program.display(), self.port, tail(&self.log(), 40));
+        }
+        // A folder that stays behind is litter in the temporary folder, not a failed test.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// True when a missing oracle must fail instead of being skipped.
+pub fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
+
+fn annulus_bin() -> PathBuf {
+    std::env::var_os("ANNULUS_BIN").map_or_else(|| env!("CARGO_BIN_EXE_annulus").into(), PathBuf::from)
+}
+
+fn redis_bin() -> PathBuf {
+    std::env::var_os("REDIS_BIN").map_or_else(|| "redis-server".into(), PathBuf::from)
+}
+
+fn spawn(program: &Path, args: &[String], port: u16, dir: &Path) -> Child {
+    let log = File::create(dir.join("log.txt")).expect("the server's folder is writable");
+    Command::new(program)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .arg(dir)
+        .args(args)
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a file handle can be duplicated"))
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+fn tail(log: &str, lines: usize) -> String {
+    let all: Vec<&str> = log.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
