@@ -48,12 +48,27 @@ pub fn in_category(row: &Row, category: &str) -> bool {
             // WAIT is filed with the commands for keys, and is one about the connection.
             row.group == Group::Generic && row.subcommands.is_empty() && !row.acl.contains(&"connection")
         }
-        "string" => row.group == Group::String && row.subcommands.is_empty(),
-        "connection" => row.group == Group::Connection && row.subcommands.is_empty(),
-        "transaction" => row.group == Group::Transactions && row.subcommands.is_empty(),
-        _ => false,
+        _ => family(category).is_some_and(|group| row.group == group && row.subcommands.is_empty()),
     };
     implied || row.acl.contains(&category)
+}
+
+/// The family that a category is named after.
+fn family(category: &str) -> Option<Group> {
+    Some(match category {
+        "string" => Group::String,
+        "list" => Group::List,
+        "set" => Group::Set,
+        "hash" => Group::Hash,
+        "sortedset" => Group::SortedSet,
+        "stream" => Group::Stream,
+        "bitmap" => Group::Bitmap,
+        "hyperloglog" => Group::HyperLogLog,
+        "geo" => Group::Geo,
+        "connection" => Group::Connection,
+        "transaction" => Group::Transactions,
+        _ => return None,
+    })
 }
 
 /// The categories of a command, in Redis's order.

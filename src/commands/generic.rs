@@ -18,7 +18,7 @@ use crate::base::num::parse_i64;
 use crate::base::time::Millis;
 use crate::config::{Config, MaxmemoryPolicy};
 use crate::keyspace::access::{lfu_counter, lru_idle_secs};
-use crate::keyspace::{Entry, NewValue, Record, Value};
+use crate::keyspace::{Entry, Record, Value};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::session::Merge;
 use crate::shard::access::AccessPolicy;
@@ -674,12 +674,7 @@ fn copy_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 
 /// A record of its own under another name, with the same value, expiry and access word.
 fn copy_as(entry: Entry<'_>, key: &[u8]) -> Record {
-    let value = match entry.value() {
-        Value::Int(number) => NewValue::Int(number),
-        Value::Inline { bytes, raw } => NewValue::Bytes { bytes, raw },
-        Value::Blob(blob) => NewValue::Blob(blob.clone()),
-    };
-    Record::new(key, value, entry.expire_at(), entry.access())
+    Record::new(key, entry.value().to_new(), entry.expire_at(), entry.access())
 }
 
 fn put_copy(cx: &mut WriteCx<'_>, options: CopyOptions, record: Record) -> bool {

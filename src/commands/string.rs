@@ -350,6 +350,7 @@ fn push_value(reply: &mut Reply, value: Value<'_>) {
         Value::Inline { bytes, .. } => reply.bulk(bytes),
         Value::Blob(blob) => reply.blob(blob),
         Value::Int(_) => reply.bulk(&value.text()),
+        Value::Object(_) => unreachable!("only strings are handed in"),
     }
 }
 

@@ -216,10 +216,10 @@ const NO_SCRIPTS: Effect = Accepted("scripts are not there yet");
 const NO_TRACKING: Effect = Accepted("client-side caching is not there yet");
 const NO_EVENTS: Effect = Accepted("keyspace notifications are not there yet");
 const NO_MODULES: Effect = Accepted("modules are not supported");
-const NO_SHAPES: Effect = Accepted("the data types that it tunes are not there yet");
+const ALWAYS_SANITIZED: Effect = Accepted("every payload is checked in depth");
 const NO_LOGO: Effect = Accepted("the log has no logo");
 const NO_SLOWLOG: Effect = Accepted("the slow log is not there yet");
-const NO_LAZY_VALUES: Effect = Accepted("a string is freed in one step, however it goes");
+const NO_LAZY_VALUES: Effect = Accepted("large values are always freed in slices, however they go");
 const NO_LATENCY_MONITOR: Effect = Accepted("the latency monitor is not there yet");
 const NO_SYSLOG: Effect = Accepted("logs go to standard output or to logfile only");
 const NO_FORK: Effect = Accepted("the server stays in the foreground; let a service manager put it in the background");
@@ -412,30 +412,30 @@ directives! {
 
     // How data types are stored.
     hash_max_listpack_entries "hash-max-listpack-entries" ("hash-max-ziplist-entries"): i64 = "512",
-        number(0, i64::MAX), Live, NO_SHAPES; "Fields up to which a hash is stored packed"
+        number(0, i64::MAX), Live, Works; "Fields up to which a hash is stored packed"
     hash_max_listpack_value "hash-max-listpack-value" ("hash-max-ziplist-value"): u64 = "64",
-        memory(0, I64_MAX_BYTES), Live, NO_SHAPES; "Bytes of a field or value up to which a hash is stored packed"
+        memory(0, I64_MAX_BYTES), Live, Works; "Bytes of a field or value up to which a hash is stored packed"
     list_max_listpack_size "list-max-listpack-size" ("list-max-ziplist-size"): i32 = "-2",
-        number(I32_MIN, I32_MAX), Live, NO_SHAPES; "Size of one node of a list: elements, or -1 to -5 for 4 to 64 KiB"
-    list_compress_depth "list-compress-depth": i32 = "0", number(0, I32_MAX), Live, NO_SHAPES;
+        number(I32_MIN, I32_MAX), Live, Works; "Size of one node of a list: elements, or -1 to -5 for 4 to 64 KiB"
+    list_compress_depth "list-compress-depth": i32 = "0", number(0, I32_MAX), Live, Works;
         "Nodes at each end of a list that are not compressed; 0 means none is"
-    set_max_intset_entries "set-max-intset-entries": i64 = "512", number(0, i64::MAX), Live, NO_SHAPES;
+    set_max_intset_entries "set-max-intset-entries": i64 = "512", number(0, i64::MAX), Live, Works;
         "Elements up to which a set of integers is stored as one array"
-    set_max_listpack_entries "set-max-listpack-entries": i64 = "128", number(0, i64::MAX), Live, NO_SHAPES;
+    set_max_listpack_entries "set-max-listpack-entries": i64 = "128", number(0, i64::MAX), Live, Works;
         "Elements up to which a set is stored packed"
-    set_max_listpack_value "set-max-listpack-value": u64 = "64", memory(0, I64_MAX_BYTES), Live, NO_SHAPES;
+    set_max_listpack_value "set-max-listpack-value": u64 = "64", memory(0, I64_MAX_BYTES), Live, Works;
         "Bytes of an element up to which a set is stored packed"
     zset_max_listpack_entries "zset-max-listpack-entries" ("zset-max-ziplist-entries"): i64 = "128",
-        number(0, i64::MAX), Live, NO_SHAPES; "Elements up to which a sorted set is stored packed"
+        number(0, i64::MAX), Live, Works; "Elements up to which a sorted set is stored packed"
     zset_max_listpack_value "zset-max-listpack-value" ("zset-max-ziplist-value"): u64 = "64",
-        memory(0, I64_MAX_BYTES), Live, NO_SHAPES; "Bytes of an element up to which a sorted set is stored packed"
-    hll_sparse_max_bytes "hll-sparse-max-bytes": u64 = "3000", memory(0, I64_MAX_BYTES), Live, NO_SHAPES;
+        memory(0, I64_MAX_BYTES), Live, Works; "Bytes of an element up to which a sorted set is stored packed"
+    hll_sparse_max_bytes "hll-sparse-max-bytes": u64 = "3000", memory(0, I64_MAX_BYTES), Live, Works;
         "Bytes up to which a HyperLogLog is stored sparsely"
-    stream_node_max_bytes "stream-node-max-bytes": u64 = "4096", memory(0, I64_MAX_BYTES), Live, NO_SHAPES;
+    stream_node_max_bytes "stream-node-max-bytes": u64 = "4096", memory(0, I64_MAX_BYTES), Live, Works;
         "Bytes of one node of a stream"
-    stream_node_max_entries "stream-node-max-entries": i64 = "100", number(0, i64::MAX), Live, NO_SHAPES;
+    stream_node_max_entries "stream-node-max-entries": i64 = "100", number(0, i64::MAX), Live, Works;
         "Entries of one node of a stream"
-    sanitize_dump_payload "sanitize-dump-payload": SanitizeDump = "no", one_of(), Live, NO_SHAPES;
+    sanitize_dump_payload "sanitize-dump-payload": SanitizeDump = "no", one_of(), Live, ALWAYS_SANITIZED;
         "Check payloads of RESTORE in depth"
     busy_reply_threshold "busy-reply-threshold" ("lua-time-limit"): i64 = "5000", number(0, i64::MAX), Live, NO_SCRIPTS;
         "Milliseconds after which a script makes other clients see BUSY"

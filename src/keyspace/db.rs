@@ -16,6 +16,7 @@ use super::record::{Entry, Record};
 use super::table::{HashKey, Ruins, Spot, Table};
 use super::value::{NewValue, Value};
 use crate::base::time::Millis;
+use crate::types::Object;
 
 /// See the module's documentation.
 pub struct Db<H = ahash::RandomState> {
@@ -27,6 +28,8 @@ pub struct Db<H = ahash::RandomState> {
     pub(super) pass: ExpiryPass,
     /// Tables that were emptied and are being freed in slices.
     ruins: Vec<Ruins>,
+    /// Large values that nobody can reach any more and that are being freed in slices.
+    buried: Vec<Object>,
 }
 
 /// What a database takes, in allocated bytes.
@@ -49,7 +52,14 @@ pub enum Lookup<'a, 'k, H = ahash::RandomState> {
 impl<H: HashKey> Db<H> {
     /// An empty database. All databases of a process share one hasher, seeded at random.
     pub fn new(hasher: H) -> Db<H> {
-        Db { table: Table::new(hasher), expires: 0, record_bytes: 0, pass: ExpiryPass::default(), ruins: Vec::new() }
+        Db {
+            table: Table::new(hasher),
+            expires: 0,
+            record_bytes: 0,
+            pass: ExpiryPass::default(),
+            ruins: Vec::new(),
+            buried: Vec::new(),
+        }
     }
 
     /// The hash that the `_hashed` variants want. The same in all databases of the process.
@@ -230,8 +240,37 @@ impl<H: HashKey> Db<H> {
         std::mem::replace(self, empty)
     }
 
+    /// Gives up a record that was taken out. If freeing its value would take long, that is left to [`Db::free_buried`].
+    pub fn bury(&mut self, mut record: Record) {
+        if let Some(object) = record.take_object() {
+            self.bury_object(*object);
+        }
+    }
+
+    fn bury_object(&mut self, object: Object) {
+        if object.len() > Object::FREED_AT_ONCE_MAX {
+            self.buried.push(object);
+        }
+    }
+
+    /// Whether values that were buried wait to be freed.
+    pub fn has_buried(&self) -> bool {
+        !self.buried.is_empty()
+    }
+
+    /// Frees about so many elements of values that were buried; true if there are more.
+    pub fn free_buried(&mut self, elements_max: usize) -> bool {
+        if let Some(object) = self.buried.last_mut()
+            && !object.free_some(elements_max)
+        {
+            self.buried.pop();
+        }
+        !self.buried.is_empty()
+    }
+
     /// Empties the database little by little: no key can be found after the first call, each call frees at most so many
-    /// records, and the result is whether there is more to free. FLUSHDB ASYNC takes the database and frees it so.
+    /// records or elements of a large value, and the result is whether there is more to free. FLUSHDB ASYNC takes the
+    /// database and frees it so.
     pub fn free_slice(&mut self, records_max: usize) -> bool
     where
         H: Clone,
@@ -241,6 +280,9 @@ impl<H: HashKey> Db<H> {
             self.expires = 0;
             self.pass = ExpiryPass::default();
         }
+        if self.free_buried(records_max) {
+            return true;
+        }
         let mut left = records_max;
         while let Some(ruins) = self.ruins.last_mut() {
             if left == 0 {
@@ -249,6 +291,10 @@ impl<H: HashKey> Db<H> {
             match ruins.pop() {
                 Some(record) => {
                     self.record_bytes -= record.bytes();
+                    self.bury(record);
+                    if !self.buried.is_empty() {
+                        return true;
+                    }
                     left -= 1;
                 }
                 None => drop(self.ruins.pop()),
@@ -274,6 +320,13 @@ impl<H: HashKey> Db<H> {
         if self.ruins.is_empty() {
             assert_eq!(bytes, self.record_bytes, "the bytes of the records were counted");
         }
+    }
+
+    fn take_at(&mut self, at: Spot, hash: u64) -> Record {
+        let record = self.table.remove(at, hash);
+        self.record_bytes -= record.bytes();
+        self.expires -= usize::from(record.expire_at().is_some());
+        record
     }
 
     fn insert_at(&mut self, at: Spot, hash: u64, record: Record) -> Spot {
@@ -350,8 +403,27 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     /// Replaces everything but the key. In place, without allocating, while the size class stays the same.
     pub fn assign(&mut self, value: NewValue<'_>, expire: Option<Millis>, access: u32) {
         if !self.overwrite(&value, expire, access) {
-            self.change(|record| record.assign(value, expire, access));
+            let old = self.change(|record| {
+                let old = record.take_object();
+                record.assign(value, expire, access);
+                old
+            });
+            if let Some(object) = old {
+                self.db.bury_object(*object);
+            }
         }
+    }
+
+    /// Lets `change` at the value, if it is an object; none if it is a string.
+    #[inline]
+    pub fn with_object<R>(&mut self, change: impl FnOnce(&mut Object) -> R) -> Option<R> {
+        self.db.table.slot_mut(self.at).with_object(change)
+    }
+
+    /// Takes the key out and gives it up.
+    pub fn bury(self) {
+        let record = self.db.take_at(self.at, self.hash);
+        self.db.bury(record);
     }
 
     /// Replaces the value. Expiry and access word stay.
@@ -387,10 +459,7 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
 
     /// Takes the key out.
     pub fn remove(self) -> Record {
-        let record = self.db.table.remove(self.at, self.hash);
-        self.db.record_bytes -= record.bytes();
-        self.db.expires -= usize::from(record.expire_at().is_some());
-        record
+        self.db.take_at(self.at, self.hash)
     }
 
     /// The short way of the commonest change: nothing of what is counted changes. False if it cannot be gone.

@@ -72,12 +72,13 @@ pub struct ExpireProgress {
 }
 
 impl<H: HashKey> Db<H> {
-    /// Takes out keys that have expired, hands their records to `on_expired`, and stops after about `budget` records
+    /// Takes out keys that have expired, shows their records to `on_expired`, gives them up, and stops after about `budget` records
     /// were looked at (the segment that is open then is finished: up to 812 more). Goes on where the last call
     /// stopped.
-    pub fn expire_due(&mut self, now: Millis, budget: usize, mut on_expired: impl FnMut(Record)) -> ExpireProgress {
+    pub fn expire_due(&mut self, now: Millis, budget: usize, mut on_expired: impl FnMut(&Record)) -> ExpireProgress {
         let mut progress = ExpireProgress::default();
         let mut headers = 0;
+        let mut graves = Vec::new();
         while self.pass.earliest < now.0 {
             if progress.examined + headers / HEADERS_PER_RECORD >= budget {
                 progress.more = true;
@@ -87,8 +88,12 @@ impl<H: HashKey> Db<H> {
             let visited = self.table.expire_due_at(self.pass.position, now, |record| {
                 expires += 1;
                 bytes += record.bytes();
-                on_expired(record);
+                on_expired(&record);
+                graves.push(record);
             });
+            for record in graves.drain(..) {
+                self.bury(record);
+            }
             self.expires -= expires;
             self.record_bytes -= bytes;
             headers += 1;

@@ -70,6 +70,17 @@ impl Keyspace {
         (a, b)
     }
 
+    /// Whether large values wait to be freed.
+    pub fn has_buried(&self) -> bool {
+        self.dbs.iter().any(Db::has_buried)
+    }
+
+    /// Frees about so many elements of them; true if there are more.
+    pub fn free_buried(&mut self, elements_max: usize) -> bool {
+        self.dbs.iter_mut().find(|db| db.has_buried()).is_some_and(|db| db.free_buried(elements_max))
+            || self.has_buried()
+    }
+
     /// Exchanges two databases (SWAPDB). Does nothing if they are the same.
     pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
         self.dbs.swap(a.index(), b.index());

@@ -15,8 +15,7 @@
 //! is no length field for the block: it follows from the head. A value is overwritten in place while it stays within
 //! the size class.
 //!
-//! The kind has thirteen values to spare. A list, a set or any other type will be one more kind whose payload word is
-//! the pointer to its boxed structure; nothing else in the layout changes.
+//! A value that is not a string is one kind, whose payload word is the pointer to the boxed [`Object`].
 //!
 //! A [`Record`] belongs to whoever holds it, a [`Slot`]'s record to the slot; both may move to another thread. Needs
 //! nothing from the runtime, so it runs under Miri.
@@ -31,7 +30,8 @@
 //! 2. the head, and each of the words E, P and L that the head announces, is initialised;
 //! 3. L, or the head's key length when there is no L, is the number of initialised key bytes behind the words;
 //! 4. the head's inline length is the number of initialised value bytes behind the key, and is 0 unless the kind is inline;
-//! 5. P is there exactly if the kind is not inline; if the kind is blob, it holds a valid [`Blob`] which the record owns.
+//! 5. P is there exactly if the kind is not inline; if the kind is blob or object, it holds a valid [`Blob`] or
+//!    `Box<Object>` which the record owns.
 //!
 //! For every `Slot`: 6. it is empty, or its address bits are those of a pointer that came out of [`Record::into_raw`]
 //! for this slot alone.
@@ -47,6 +47,7 @@ use super::size_class::size_class;
 use super::value::{EMBSTR_BYTES_MAX, NewValue, Value};
 use crate::base::Blob;
 use crate::base::time::Millis;
+use crate::types::Object;
 
 /// Up to this length a string lies inside its record, above it is a blob. A blob costs 56 bytes and two dependent cache
 /// misses more: of two values of about this length, the blob takes a quarter longer to copy out and a third longer to
@@ -68,6 +69,7 @@ const BLOB_HEAD_BYTES: usize = size_class(2 * WORD + size_of::<Vec<u8>>());
 
 const _: () = assert!(INLINE_BYTES_MAX <= u16::MAX as usize, "the head has 16 bits for the inline length");
 const _: () = assert!(size_of::<Blob>() == WORD && align_of::<Blob>() <= WORD, "a blob fits the payload word");
+const _: () = assert!(size_of::<Box<Object>>() == WORD && align_of::<Box<Object>>() <= WORD, "so does a boxed object");
 const _: () = assert!(size_of::<usize>() == 8, "slots hold 48-bit addresses");
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,7 @@ enum Kind {
     Int,
     Inline,
     Blob,
+    Object,
 }
 
 /// The first word of a record.
@@ -99,6 +102,7 @@ impl Head {
             0 => Kind::Int,
             1 => Kind::Inline,
             2 => Kind::Blob,
+            3 => Kind::Object,
             kind => unreachable!("no record has the kind {kind}"),
         }
     }
@@ -152,6 +156,7 @@ impl Shape {
             Stored::Int(_) => (Kind::Int, Head::PAYLOAD, 0),
             Stored::Inline { bytes, raw } => (Kind::Inline, if *raw { Head::RAW } else { 0 }, bytes.len()),
             Stored::Blob(_) => (Kind::Blob, Head::PAYLOAD | Head::RAW, 0),
+            Stored::Object(_) => (Kind::Object, Head::PAYLOAD, 0),
         };
         let mut bits = kind as u64 | flags | (inline_len as u64) << Head::INLINE_LEN_AT;
         if expires {
@@ -187,12 +192,20 @@ enum Stored<'v> {
     Int(i64),
     Inline { bytes: &'v [u8], raw: bool },
     Blob(Blob),
+    Object(Box<Object>),
+}
+
+/// What a record owns beside its block.
+enum Owned {
+    Nothing,
+    Blob(Blob),
+    Object(Box<Object>),
 }
 
 /// A key, its value, its expiry and its access word. Eight bytes that own one block of memory.
 pub struct Record(NonNull<u8>);
 
-// SAFETY: a record owns all it points to (1), and what it owns, bytes and a `Blob`, is `Send`.
+// SAFETY: a record owns all it points to (1), and what it owns, bytes and a `Blob` or an `Object`, is `Send`.
 unsafe impl Send for Record {}
 
 impl Record {
@@ -209,6 +222,7 @@ impl Record {
                 Record::build(key, Stored::Inline { bytes: &blob, raw }, expire, access)
             }
             NewValue::Blob(blob) => Record::build(key, Stored::Blob(blob), expire, access),
+            NewValue::Object(object) => Record::build(key, Stored::Object(object), expire, access),
         }
     }
 
@@ -280,6 +294,7 @@ impl Record {
                 self.store(Stored::Inline { bytes: &blob, raw }, expire, access);
             }
             NewValue::Blob(blob) => self.store(Stored::Blob(blob), expire, access),
+            NewValue::Object(object) => self.store(Stored::Object(object), expire, access),
         }
     }
 
@@ -291,7 +306,7 @@ impl Record {
         let value = match *value {
             NewValue::Int(number) => Stored::Int(number),
             NewValue::Bytes { bytes, raw } if bytes.len() <= INLINE_BYTES_MAX => Stored::Inline { bytes, raw },
-            NewValue::Bytes { .. } | NewValue::Blob(_) => return false,
+            NewValue::Bytes { .. } | NewValue::Blob(_) | NewValue::Object(_) => return false,
         };
         let new = Shape::new(old.key_len, &value, expire.is_some(), access);
         const SAME: u64 = Head::KIND | Head::EXPIRES | Head::PAYLOAD | Head::LONG_KEY;
@@ -301,7 +316,7 @@ impl Record {
             return false;
         }
         // SAFETY: of `reshape` is needed the head only, since all parts stay in their places in a block that stays as
-        // large as it is. Both kinds are the same and neither is blob, so `fill` overwrites nothing that is owned.
+        // large as it is. Both kinds are the same and neither is blob or object, so `fill` overwrites nothing that is owned.
         unsafe {
             self.0.cast::<Head>().write(new.head);
             self.fill(new, value, expire);
@@ -402,6 +417,7 @@ impl Record {
                 change(Arc::make_mut(blob).as_mut_slice())
             }
             Kind::Int => unreachable!("integers were turned into text above"),
+            Kind::Object => unreachable!("the caller looked whether the value is a string"),
         }
     }
 
@@ -429,12 +445,7 @@ impl Record {
     /// A second record that says the same (COPY). A blob is shared until one of the two changes.
     #[must_use]
     pub fn duplicate(&self) -> Record {
-        let value = match self.value() {
-            Value::Int(number) => NewValue::Int(number),
-            Value::Inline { bytes, raw } => NewValue::Bytes { bytes, raw },
-            Value::Blob(blob) => NewValue::Blob(Arc::clone(blob)),
-        };
-        Record::new(self.key(), value, self.expire_at(), self.entry().access())
+        Record::new(self.key(), self.value().to_new(), self.expire_at(), self.entry().access())
     }
 
     /// A blob with these bytes: the present one if nobody else has it and it is neither too small nor far too large.
@@ -452,26 +463,63 @@ impl Record {
 
     /// Takes the blob out, if the value is one. The value is a meaningless integer then.
     fn take_blob(&mut self) -> Option<Blob> {
-        let head = self.entry().head();
-        if head.kind() != Kind::Blob {
+        if self.entry().head().kind() != Kind::Blob {
             return None;
         }
-        let payload = self.0.cast::<u8>();
-        // SAFETY: the payload holds a valid blob (5). It is read once: the kind becomes integer, and so does the payload,
-        // so that the record is valid again and does not own the blob any more.
-        unsafe {
-            let payload = payload.add(head.payload_at());
-            let blob = payload.cast::<Blob>().read();
-            payload.cast::<i64>().write(0);
-            self.0.cast::<Head>().write(Head(head.0 & !Head::KIND | Kind::Int as u64));
-            Some(blob)
+        match self.disown() {
+            Owned::Blob(blob) => Some(blob),
+            Owned::Object(_) | Owned::Nothing => unreachable!("the value is a blob"),
         }
     }
 
+    /// Takes the object out, if the value is one. The value is a meaningless integer then, and the caller either stores
+    /// another one or gives the record up.
+    pub(super) fn take_object(&mut self) -> Option<Box<Object>> {
+        if self.entry().head().kind() != Kind::Object {
+            return None;
+        }
+        match self.disown() {
+            Owned::Object(object) => Some(object),
+            Owned::Blob(_) | Owned::Nothing => unreachable!("the value is an object"),
+        }
+    }
+
+    /// Takes out whatever the record owns beside its block. If that is anything, the value is a meaningless integer then.
+    fn disown(&mut self) -> Owned {
+        let head = self.entry().head();
+        if matches!(head.kind(), Kind::Int | Kind::Inline) {
+            return Owned::Nothing;
+        }
+        // SAFETY: the payload holds a valid blob or box, as the kind says (5). It is read once: the kind becomes integer,
+        // and so does the payload, so that the record is valid again and does not own it any more.
+        unsafe {
+            let payload = self.0.add(head.payload_at());
+            let owned = match head.kind() {
+                Kind::Blob => Owned::Blob(payload.cast::<Blob>().read()),
+                Kind::Object => Owned::Object(payload.cast::<Box<Object>>().read()),
+                Kind::Int | Kind::Inline => unreachable!("they were sorted out above"),
+            };
+            payload.cast::<i64>().write(0);
+            self.0.cast::<Head>().write(Head(head.0 & !Head::KIND | Kind::Int as u64));
+            owned
+        }
+    }
+
+    /// The object, to change it; none if the value is a string.
+    #[inline]
+    pub fn object_mut(&mut self) -> Option<&mut Object> {
+        let head = self.entry().head();
+        if head.kind() != Kind::Object {
+            return None;
+        }
+        // SAFETY: the payload holds a valid box (5) that is ours alone while `self` is borrowed mutably.
+        Some(unsafe { self.0.add(head.payload_at()).cast::<Box<Object>>().as_mut() })
+    }
+
     fn store(&mut self, value: Stored<'_>, expire: Option<Millis>, access: u32) {
-        let old = self.take_blob();
+        let old = self.disown();
         let shape = Shape::new(self.entry().shape().key_len, &value, expire.is_some(), access);
-        // SAFETY: `fill` writes all that `reshape` may have left without a value; the record owns no blob in between.
+        // SAFETY: `fill` writes all that `reshape` may have left without a value; the record owns nothing in between.
         unsafe {
             self.reshape(shape);
             self.fill(shape, value, expire);
@@ -529,7 +577,7 @@ impl Record {
     ///
     /// # Safety
     /// 1. The block, its head and its key are as `shape` says, and `shape` was made for this value and expiry.
-    /// 2. The record owns no blob.
+    /// 2. The record owns neither blob nor object.
     #[inline]
     unsafe fn fill(&mut self, shape: Shape, value: Stored<'_>, expire: Option<Millis>) {
         // SAFETY: obligation 1 means that each part written here has its place in the block. `bytes` cannot overlap
@@ -542,6 +590,7 @@ impl Record {
             match value {
                 Stored::Int(number) => payload.cast::<i64>().write(number),
                 Stored::Blob(blob) => payload.cast::<Blob>().write(blob),
+                Stored::Object(object) => payload.cast::<Box<Object>>().write(object),
                 Stored::Inline { bytes, .. } => {
                     let at = self.0.as_ptr().add(shape.value_at());
                     ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len());
@@ -557,10 +606,10 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let blob = self.take_blob();
+        let owned = self.disown();
         // SAFETY: the block is of this size and ours (1), and nothing that it owns is left in it.
         unsafe { deallocate(self.0, self.entry().shape().bytes()) }
-        drop(blob);
+        drop(owned);
     }
 }
 
@@ -602,7 +651,7 @@ impl<'a> Entry<'a> {
     #[inline]
     pub fn value(self) -> Value<'a> {
         let shape = self.shape();
-        // SAFETY: the payload is initialised (2) unless the kind is inline, and is a blob if the kind says so (5); as
+        // SAFETY: the payload is initialised (2) unless the kind is inline, and is a blob or a box if the kind says so (5); as
         // many inline bytes are initialised as the head says (4). All of it stays as it is during `'a`.
         unsafe {
             let payload = self.block.add(shape.head.payload_at());
@@ -616,6 +665,7 @@ impl<'a> Entry<'a> {
                     raw: shape.head.has(Head::RAW),
                 },
                 Kind::Blob => Value::Blob(payload.cast::<Blob>().as_ref()),
+                Kind::Object => Value::Object(payload.cast::<Box<Object>>().as_ref()),
             }
         }
     }
@@ -637,13 +687,23 @@ impl<'a> Entry<'a> {
         self.head().access()
     }
 
-    /// The bytes allocated for this record, its value included. A blob that is shared counts in full.
+    /// The bytes allocated for this record, its string included. A blob that is shared counts in full. Of an object only
+    /// its box counts, since what is in it changes without the record's knowledge.
     pub fn bytes(self) -> usize {
-        let blob = match self.value() {
+        let apart = match self.value() {
             Value::Blob(blob) => BLOB_HEAD_BYTES + size_class(blob.capacity()),
+            Value::Object(_) => size_class(size_of::<Object>()),
             Value::Int(_) | Value::Inline { .. } => 0,
         };
-        self.shape().bytes() + blob
+        self.shape().bytes() + apart
+    }
+
+    /// All bytes allocated for the key and its value; of an object as close as it can tell.
+    pub fn memory_bytes(self) -> usize {
+        match self.value() {
+            Value::Object(object) => self.bytes() + object.allocated_bytes(),
+            Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => self.bytes(),
+        }
     }
 }
 
@@ -743,6 +803,12 @@ impl Slot {
     #[inline]
     pub(super) fn set_access(&mut self, access: u32) {
         self.touch(|record| record.set_access(access));
+    }
+
+    /// Lets `change` at the object, if the value is one. Must not be called on an empty slot.
+    #[inline]
+    pub(super) fn with_object<R>(&mut self, change: impl FnOnce(&mut Object) -> R) -> Option<R> {
+        self.touch(|record| record.object_mut().map(change))
     }
 
     /// See [`Record::overwrite`]. Must not be called on an empty slot.
@@ -864,6 +930,7 @@ mod tests {
             NewValue::Int(number) => number.to_string().into_bytes(),
             NewValue::Bytes { bytes, .. } => bytes.to_vec(),
             NewValue::Blob(blob) => blob.to_vec(),
+            NewValue::Object(_) => unreachable!("only strings are tried here"),
         }
     }
 

@@ -1,11 +1,12 @@
 //! What a key holds: as it is read ([`Value`]) and as it is written ([`NewValue`]).
 //!
-//! Strings only, so far. Lists, sets and the other types will be further variants of both.
+//! Strings are stored by the record itself, in one of three ways; every other type is a boxed [`Object`].
 
 use std::ops::Deref;
 
 use crate::base::Blob;
 use crate::base::num::{self, Digits};
+use crate::types::Object;
 
 /// The longest string that OBJECT ENCODING calls `embstr` (Redis's `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`).
 pub const EMBSTR_BYTES_MAX: usize = 44;
@@ -27,12 +28,23 @@ pub enum Value<'a> {
     },
     /// A string in an allocation of its own, which may be shared: clone the `Arc` to send it without a copy.
     Blob(&'a Blob),
+    /// A value of another type.
+    Object(&'a Object),
 }
 
 impl<'a> Value<'a> {
     /// What TYPE replies.
     pub fn type_name(self) -> &'static str {
-        "string"
+        match self {
+            Value::Object(object) => object.type_name(),
+            Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => "string",
+        }
+    }
+
+    /// Whether it is a string.
+    #[inline]
+    pub fn is_string(self) -> bool {
+        !matches!(self, Value::Object(_))
     }
 
     /// What OBJECT ENCODING replies.
@@ -41,29 +53,43 @@ impl<'a> Value<'a> {
             Value::Int(_) => "int",
             Value::Inline { raw: false, .. } => "embstr",
             Value::Inline { raw: true, .. } | Value::Blob(_) => "raw",
+            Value::Object(object) => object.encoding(),
         }
     }
 
-    /// The length of the string in bytes, as STRLEN counts it.
+    /// The length of the string in bytes, as STRLEN counts it; of another type the number of its elements.
     pub fn len(self) -> usize {
         match self {
             Value::Int(number) => num::i64_len(number),
             Value::Inline { bytes, .. } => bytes.len(),
             Value::Blob(blob) => blob.len(),
+            Value::Object(object) => object.len(),
         }
     }
 
-    /// Whether this is the empty string.
+    /// Whether this is the empty string, or a value without elements.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// The string itself, without allocating: borrowed from the record, or a number printed onto the stack.
+    /// The same value once more: bytes that the record will copy, a shared blob, or a copy of an object.
+    pub fn to_new(self) -> NewValue<'a> {
+        match self {
+            Value::Int(number) => NewValue::Int(number),
+            Value::Inline { bytes, raw } => NewValue::Bytes { bytes, raw },
+            Value::Blob(blob) => NewValue::Blob(Blob::clone(blob)),
+            Value::Object(object) => NewValue::Object(Box::new(object.clone())),
+        }
+    }
+
+    /// The string itself, without allocating: borrowed from the record, or a number printed onto the stack. Panics if it is
+    /// not a string: the caller has asked [`Value::is_string`].
     pub fn text(self) -> Text<'a> {
         match self {
             Value::Int(number) => Text::Digits(num::format_i64(number)),
             Value::Inline { bytes, .. } => Text::Borrowed(bytes),
             Value::Blob(blob) => Text::Borrowed(blob),
+            Value::Object(object) => unreachable!("a {} is not a string", object.type_name()),
         }
     }
 }
@@ -102,6 +128,8 @@ pub enum NewValue<'a> {
     },
     /// A string that already has its own allocation, such as a bulk that was received straight into one.
     Blob(Blob),
+    /// A value of another type.
+    Object(Box<Object>),
 }
 
 impl<'a> NewValue<'a> {
@@ -126,6 +154,7 @@ mod tests {
             NewValue::Int(number) => Value::Int(number).encoding_name(),
             NewValue::Bytes { bytes, raw } => Value::Inline { bytes, raw }.encoding_name(),
             NewValue::Blob(blob) => Value::Blob(&blob).encoding_name(),
+            NewValue::Object(object) => object.encoding(),
         }
     }
 

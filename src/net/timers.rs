@@ -76,7 +76,7 @@ impl Timers {
         'databases: for _ in 0..databases {
             let db = &mut shard.keyspace.dbs_mut()[self.expire_db % databases];
             loop {
-                let progress = db.expire_due(now.millis(), EXPIRE_STEP, drop);
+                let progress = db.expire_due(now.millis(), EXPIRE_STEP, |_| ());
                 shard.metrics.expired_keys += progress.expired as u64;
                 shard.metrics.changes += progress.expired as u64;
                 if !progress.more {
@@ -116,10 +116,15 @@ fn earliest_expiry(shard: &Shard) -> Option<Millis> {
 
 fn free_dropped(engine: &mut Engine, clock: &Clock) -> bool {
     let shard = &mut engine.shard;
-    if shard.dropped.is_empty() {
+    if shard.dropped.is_empty() && !shard.keyspace.has_buried() {
         return false;
     }
     let begun_us = clock.mono_us();
+    while shard.keyspace.free_buried(FREE_STEP) {
+        if clock.mono_us().saturating_sub(begun_us) > FREE_SLICE_US {
+            return shard.stop == Stop::No;
+        }
+    }
     while let Some(db) = shard.dropped.last_mut() {
         if !db.free_slice(FREE_STEP) {
             shard.dropped.pop();

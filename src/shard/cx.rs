@@ -16,6 +16,7 @@ use crate::keyspace::{Db, Entry, EntryMut, Keyspace, Lookup, NewValue, Record, V
 use crate::metrics::ShardMetrics;
 use crate::resp::{Args, CommandError, Reply};
 use crate::shard::access::AccessPolicy;
+use crate::types::{DataType, Object};
 
 /// A handler that reads one shard's data.
 pub type ReadFn = fn(&mut ReadCx<'_>, Args<'_>, &mut Reply) -> Result<(), CommandError>;
@@ -142,7 +143,9 @@ impl<'a> ReadCx<'a> {
             Lookup::Vacant(_) => None,
         };
         if found.as_ref().is_some_and(|e| e.entry().is_expired(now)) {
-            drop(found.take().map(EntryMut::remove));
+            if let Some(expired) = found.take() {
+                expired.bury();
+            }
             metrics.expired_keys += 1;
             metrics.changes += 1;
         }
@@ -186,14 +189,47 @@ impl<'a> ReadCx<'a> {
     pub fn string(&mut self, key: &[u8]) -> Result<Option<Value<'_>>, CommandError> {
         self.get(key).map(|entry| string_of(entry.value())).transpose()
     }
+
+    /// The value of type `T` at `key` for a read command; [`CommandError::WrongType`] if another type is there.
+    #[inline]
+    pub fn typed<T: DataType>(&mut self, key: &[u8]) -> Result<Option<&T>, CommandError> {
+        self.get(key).map(|entry| of_type(entry.value())).transpose()
+    }
 }
 
-/// The value, if it is a string. Strings are the only type so far, so this cannot fail yet; every string command comes through
-/// here, so that none has to be changed when it can.
+/// The value, if it is a string.
 #[inline]
 fn string_of(value: Value<'_>) -> Result<Value<'_>, CommandError> {
     match value {
         Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => Ok(value),
+        Value::Object(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// The value, if it is of this type.
+#[inline]
+fn of_type<T: DataType>(value: Value<'_>) -> Result<&T, CommandError> {
+    match value {
+        Value::Object(object) => T::of(object).ok_or(CommandError::WrongType),
+        Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// What a change of a value may need beside the value.
+pub struct Env<'e> {
+    /// The settings in force.
+    pub config: &'e Config,
+    /// The instant of this turn of the loop.
+    pub now: Now,
+    /// The shard's random numbers.
+    pub rng: &'e mut Rng,
+    changes: u64,
+}
+
+impl Env<'_> {
+    /// Counts changes, as Redis counts them for its save points. Nothing counted means that nothing was changed.
+    pub fn changed(&mut self, changes: u64) {
+        self.changes += changes;
     }
 }
 
@@ -224,6 +260,93 @@ impl<'a> WriteCx<'a> {
     #[inline]
     pub fn lookup_string(&mut self, key: &[u8]) -> Result<Option<Value<'_>>, CommandError> {
         self.lookup(key).map(|entry| string_of(entry.value())).transpose()
+    }
+
+    /// The value of type `T` at `key` for a write command that only looks; [`CommandError::WrongType`] if another type is there.
+    #[inline]
+    pub fn lookup_typed<T: DataType>(&mut self, key: &[u8]) -> Result<Option<&T>, CommandError> {
+        self.lookup(key).map(|entry| of_type(entry.value())).transpose()
+    }
+
+    /// Lets `change` at the value of type `T`, in one search; none if there is no such key. A value that is empty afterwards
+    /// goes away with its key, unless its type may be empty. `change` says through [`Env::changed`] what it has changed.
+    #[inline]
+    pub fn modify<T: DataType, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut T, &mut Env<'_>) -> R,
+    ) -> Result<Option<R>, CommandError> {
+        self.change_typed(key, false, change)
+    }
+
+    /// As [`WriteCx::modify`], but a key that is not there starts as `T::default()`. It is made only if its value is not
+    /// empty afterwards, or its type may be empty.
+    #[inline]
+    pub fn modify_or_create<T: DataType, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut T, &mut Env<'_>) -> R,
+    ) -> Result<R, CommandError> {
+        Ok(self.change_typed(key, true, change)?.expect("a key that is missing was made"))
+    }
+
+    #[inline]
+    fn change_typed<T: DataType, R>(
+        &mut self,
+        key: &[u8],
+        create: bool,
+        change: impl FnOnce(&mut T, &mut Env<'_>) -> R,
+    ) -> Result<Option<R>, CommandError> {
+        let DataCx { keyspace, db, now, metrics, access, rng, touch, config, .. } = &mut self.read.cx;
+        let millis = now.millis();
+        let db = keyspace.db_mut(*db);
+        if let Lookup::Found(mut entry) = db.lookup(key) {
+            if !entry.entry().is_expired(millis) {
+                let old = entry.access();
+                if *touch {
+                    let new = access.touched(old, millis, rng);
+                    if new != old {
+                        entry.set_access(new);
+                    }
+                }
+                let mut env = Env { config, now: *now, rng, changes: 0 };
+                let outcome = entry.with_object(|object| {
+                    let value = T::of_mut(object)?;
+                    let result = change(value, &mut env);
+                    Some((result, T::DIES_EMPTY && value.is_empty()))
+                });
+                metrics.changes += env.changes;
+                let (result, dead) = outcome.flatten().ok_or(CommandError::WrongType)?;
+                if dead {
+                    entry.bury();
+                }
+                return Ok(Some(result));
+            }
+            entry.bury();
+            metrics.expired_keys += 1;
+            metrics.changes += 1;
+        }
+        if !create {
+            return Ok(None);
+        }
+        let mut value = T::default();
+        let mut env = Env { config, now: *now, rng, changes: 0 };
+        let result = change(&mut value, &mut env);
+        metrics.changes += env.changes;
+        if !(T::DIES_EMPTY && value.is_empty()) {
+            let Lookup::Vacant(place) = db.lookup(key) else { unreachable!("it was not there a moment ago") };
+            place.insert(NewValue::Object(Box::new(value.into_object())), None, access.fresh(millis));
+        }
+        Ok(Some(result))
+    }
+
+    /// Gives `key` this object, whatever was there; one that is dead is not stored, and the key goes away.
+    pub fn put_object(&mut self, key: &[u8], object: Object, ttl: Ttl) {
+        if object.is_dead() {
+            self.remove(key);
+        } else {
+            self.set(key, NewValue::Object(Box::new(object)), ttl);
+        }
     }
 
     /// Gives `key` this value, whatever was there.
@@ -277,7 +400,7 @@ impl<'a> WriteCx<'a> {
                 metrics.changes += 1;
                 match number {
                     Ok(number) => expired.assign(NewValue::Int(number), None, access.fresh(now)),
-                    Err(_) => drop(expired.remove()),
+                    Err(_) => expired.bury(),
                 }
                 number?
             }
@@ -316,7 +439,10 @@ impl<'a> WriteCx<'a> {
 
     /// Removes a key; false if there was none.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        self.take(key).is_some()
+        let Some(entry) = self.find(key, false, false) else { return false };
+        entry.bury();
+        self.changed(1);
+        true
     }
 
     /// Removes a key and hands out its record, expiry included.
@@ -333,7 +459,10 @@ impl<'a> WriteCx<'a> {
 
     /// Puts a record into another database of this shard (MOVE, COPY … DB).
     pub fn put_into(&mut self, db: DbIndex, record: Record) {
-        drop(self.read.cx.keyspace.db_mut(db).insert_record(record));
+        let db = self.read.cx.keyspace.db_mut(db);
+        if let Some(old) = db.insert_record(record) {
+            db.bury(old);
+        }
         self.changed(1);
     }
 

@@ -19,6 +19,7 @@ use crate::shard::Shard;
 use crate::shard::cx::WriteCx;
 use crate::shard::message::{Answer, CallFn};
 use crate::shard::slots::SlotMap;
+use crate::types::DataType;
 
 /// A command that takes more than one step. Its output is the reply, or the error.
 pub type Plan = Pin<Box<dyn Future<Output = Result<Reply, CommandError>>>>;
@@ -112,6 +113,13 @@ impl Coordinator {
     {
         let (db, touch) = (self.origin.db, self.origin.touch);
         self.call(shard, move |shard| f(&mut WriteCx::new(shard.data_cx(db, touch))))
+    }
+
+    /// A copy of the value of type `T` at `key`, wherever it is, looked up as a read command does; the error is
+    /// [`CommandError::WrongType`].
+    pub fn fetch<T: DataType>(&self, key: &[u8]) -> impl Future<Output = Result<Option<T>, CommandError>> + use<T> {
+        let name = key.to_vec();
+        self.with_key(key, move |cx| Ok(cx.typed::<T>(&name)?.cloned()))
     }
 
     /// Sends `f` to all shards at once and waits for all; the results are in shard order.

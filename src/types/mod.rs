@@ -1,4 +1,21 @@
 //! Data structures and their encodings, plain Rust without a runtime.
 //!
-//! Strings live in the records of [`crate::keyspace`] themselves, so this layer is where lists, sets, hashes, sorted sets and
-//! streams will be. A structure here knows nothing of keys, clients or other shards.
+//! Strings live in the records of [`crate::keyspace`] themselves. Everything else is an [`Object`] in a box that its record
+//! owns: one of five types, each with the encodings that Redis has for it. A type knows nothing of keys, clients or other
+//! shards; it is handed the limits at which it changes its encoding, and whatever is random or depends on the time.
+//!
+//! Each value belongs to one record of one shard and is used on that shard's core alone.
+
+pub mod hash;
+pub mod list;
+pub mod object;
+pub mod set;
+pub mod stream;
+pub mod zset;
+
+pub use hash::Hash;
+pub use list::List;
+pub use object::{DataType, Object};
+pub use set::Set;
+pub use stream::Stream;
+pub use zset::Zset;

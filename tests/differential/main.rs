@@ -9,7 +9,8 @@
 //! (times, order) is compared by what it means ([`compare`]), and what shall not be equal stands in a list with its reason
 //! ([`differences`]). A mismatch is replayed and cut down to the few commands that it takes.
 //!
-//! `ANNULUS_DIFF_SEED` repeats a run, `ANNULUS_DIFF_COMMANDS` makes it longer (26,000 commands for each of the four runs).
+//! `ANNULUS_DIFF_SEED` repeats a run, `ANNULUS_DIFF_COMMANDS` makes it longer (26,000 commands for each of the four runs),
+//! `ANNULUS_DIFF_GROUPS` keeps it to some families.
 //! Absent so far: keys of another type, until there is a second one.
 
 #[path = "../harness/mod.rs"]

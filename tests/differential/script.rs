@@ -40,10 +40,29 @@ impl Subject {
     }
 }
 
+/// The families that scripts are made of. `ANNULUS_DIFF_GROUPS=list,set` picks some; `generic` is always among them.
+fn groups() -> Vec<Group> {
+    const FAMILIES: &[Group] = &[
+        Group::String,
+        Group::Generic,
+        Group::List,
+        Group::Set,
+        Group::Hash,
+        Group::SortedSet,
+        Group::Stream,
+        Group::Bitmap,
+        Group::HyperLogLog,
+        Group::Geo,
+    ];
+    let Ok(names) = std::env::var("ANNULUS_DIFF_GROUPS") else { return FAMILIES.to_vec() };
+    let picked = |group: &Group| *group == Group::Generic || names.split(',').any(|name| name == group.name());
+    FAMILIES.iter().copied().filter(picked).collect()
+}
+
 impl Script {
     pub fn new(seed: u64) -> Script {
-        let families = [Group::String, Group::Generic];
-        let chosen = table().all().filter(|command| families.contains(&command.row.group));
+        let wanted = groups();
+        let chosen = table().all().filter(|command| wanted.contains(&command.row.group));
         let subjects = chosen.filter(|command| command.children.is_empty()).map(Subject::new).collect();
         Script { rng: Rng::seed(seed), subjects, selects: table().find(b"select").is_some() }
     }

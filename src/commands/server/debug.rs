@@ -215,6 +215,7 @@ fn describe_object(entry: Entry<'_>, idle_secs: u32) -> String {
         Value::Blob(blob) => (blob.as_ptr(), std::sync::Arc::strong_count(blob)),
         Value::Inline { bytes, .. } => (bytes.as_ptr(), 1),
         Value::Int(_) => (entry.key().as_ptr(), 1),
+        Value::Object(object) => (std::ptr::from_ref(object).cast(), 1),
     };
     format!(
         "Value at:{address:p} refcount:{references} encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{idle_secs}",
@@ -227,6 +228,7 @@ fn describe_object(entry: Entry<'_>, idle_secs: u32) -> String {
 /// Bytes of a string in a snapshot file, uncompressed. Format: Redis's `rdb.c`, length-encoded strings and integers.
 fn serialized_len(value: Value<'_>) -> usize {
     match value {
+        Value::Object(object) => object.allocated_bytes(),
         Value::Int(n) if i8::try_from(n).is_ok() => 2,
         Value::Int(n) if i16::try_from(n).is_ok() => 3,
         Value::Int(n) if i32::try_from(n).is_ok() => 5,

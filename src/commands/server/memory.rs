@@ -65,7 +65,7 @@ fn usage(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), C
         if !args.get(at).eq_ignore_ascii_case(b"SAMPLES") || at + 1 == args.len() {
             return Err(CommandError::Syntax);
         }
-        // Strings have no parts to take samples of; the number is only checked.
+        // Every type knows what it has allocated, so there is nothing to take samples of; the number is only checked.
         let samples = num::parse_i64(args.get(at + 1)).ok_or(CommandError::NotAnInteger)?;
         if samples < 0 {
             return Err(CommandError::Syntax);
@@ -73,7 +73,7 @@ fn usage(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), C
         at += 2;
     }
     match cx.peek(args.get(2)) {
-        Some(entry) => reply.int((entry.bytes() + SLOT_BYTES) as i64),
+        Some(entry) => reply.int((entry.memory_bytes() + SLOT_BYTES) as i64),
         None => reply.null(),
     }
     Ok(())

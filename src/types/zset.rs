@@ -1,0 +1,24 @@
+//! The place of a sorted set. Absent so far: everything but an empty value.
+
+use super::object::{DataType, in_object};
+
+/// Empty.
+#[derive(Clone, Default)]
+pub struct Zset;
+
+impl DataType for Zset {
+    const NAME: &'static str = "zset";
+    fn len(&self) -> usize {
+        0
+    }
+    fn encoding(&self) -> &'static str {
+        "listpack"
+    }
+    fn allocated_bytes(&self) -> usize {
+        0
+    }
+    fn free_some(&mut self, _elements_max: usize) -> bool {
+        false
+    }
+    in_object!(Zset);
+}
