@@ -12,6 +12,7 @@ use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::error::CommandError;
 use crate::resp::reply::{Reply, Resp};
 use crate::session::{Closing, ReplyMode, Session, SessionKey};
+use crate::shard::waiters::WaitEvent;
 use crate::shard::{Pause, Shard};
 use crate::txn::{Coordinator, Plan};
 
@@ -181,7 +182,7 @@ pub const SUBCOMMANDS: &[Row] = &[
         complexity: "O(log N) with N connections",
         arity: -3,
         flags: ADMIN,
-        run: Run::Session(unblock),
+        run: Run::Server(unblock),
         ..SUB
     },
     Row {
@@ -296,17 +297,27 @@ fn no_touch(cx: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result
     Ok(())
 }
 
-fn unblock(_: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
-    if let Some(reason) = (args.len() > 3).then(|| args.get(3))
-        && !reason.eq_ignore_ascii_case(b"TIMEOUT")
-        && !reason.eq_ignore_ascii_case(b"ERROR")
-    {
-        return Err(CommandError::Custom("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
-    }
-    num::parse_i64(args.get(2)).ok_or(CommandError::NotAnInteger)?;
-    // No command blocks yet, so nobody waits.
-    reply.int(0);
-    Ok(())
+fn unblock(coordinator: Coordinator, args: OwnedArgs) -> Plan {
+    Box::pin(async move {
+        let args = args.as_args();
+        let with_error = args.len() > 3 && args.get(3).eq_ignore_ascii_case(b"ERROR");
+        if args.len() > 3 && !with_error && !args.get(3).eq_ignore_ascii_case(b"TIMEOUT") {
+            return Err(CommandError::Custom("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+        let id = num::parse_i64(args.get(2)).ok_or(CommandError::NotAnInteger)?;
+        let unblocked = coordinator
+            .call_all(move |shard| {
+                let waiting = shard.sessions.iter().find(|s| i64::try_from(s.id) == Ok(id)).and_then(|s| s.blocked);
+                if let Some(plan) = waiting {
+                    shard.wait_events.push((plan, WaitEvent::Unblocked { with_error }));
+                }
+                waiting.is_some()
+            })
+            .await;
+        let mut reply = coordinator.reply();
+        reply.int(i64::from(unblocked.contains(&true)));
+        Ok(reply)
+    })
 }
 
 fn tracking(_: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
@@ -441,6 +452,7 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
         (session.unix, 'U'),
         (session.no_evict, 'e'),
         (session.no_touch, 'T'),
+        (session.blocked.is_some(), 'b'),
         (session.closing == Closing::AfterReply, 'c'),
         (session.closing == Closing::Now, 'A'),
     ] {

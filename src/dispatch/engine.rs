@@ -4,7 +4,7 @@
 //! Invariants: a session that runs commands is out of its table, and back in it before anything else runs; the batch that a read has
 //! opened is sealed before the read ends; a plan that was started is run to its end, whether or not its client stays.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::gate::{Verdict, admit};
 use super::limits::{self, Passed};
@@ -18,6 +18,7 @@ use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, St
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey};
 use crate::shard::cx::DataFn;
 use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, Message, Ticket};
+use crate::shard::waiters::WaitEvent;
 use crate::shard::{Run as TimedRun, Shard};
 use crate::txn::{Coordinator, Driver, Origin, Plan, Progress};
 
@@ -45,7 +46,10 @@ struct RunningPlan {
     session: SessionKey,
     command: &'static Command,
     silent: bool,
+    /// When it began, or last came out of a wait: the time that clients spend waiting for data is nobody's work.
     started_ns: u64,
+    /// Its entry in [`Engine::deadlines`].
+    deadline_us: Option<u64>,
 }
 
 /// Whether the session goes on with its next command.
@@ -63,6 +67,8 @@ pub struct Engine {
     clock_ns: fn() -> u64,
     plans: HashMap<u32, RunningPlan, ahash::RandomState>,
     next_plan: u32,
+    /// When waits of plans are over: monotonic microseconds and the plan.
+    deadlines: BTreeSet<(u64, u32)>,
     local_calls: VecDeque<(Ticket, CallFn)>,
     outgoing: Vec<(ShardId, Message)>,
     ready: VecDeque<SessionKey>,
@@ -83,6 +89,7 @@ impl Engine {
             clock_ns,
             plans: HashMap::default(),
             next_plan: 0,
+            deadlines: BTreeSet::new(),
             local_calls: VecDeque::new(),
             outgoing: Vec::new(),
             ready: VecDeque::new(),
@@ -103,6 +110,12 @@ impl Engine {
             self.shard.pause = None;
         }
         self.release_held();
+        while let Some(&(due_us, plan)) = self.deadlines.first()
+            && due_us <= now.mono_us
+        {
+            self.deadlines.pop_first();
+            self.tell_plan(plan, WaitEvent::TimedOut);
+        }
     }
 
     /// Commands that CLIENT PAUSE has held back go on once there is no pause.
@@ -131,17 +144,58 @@ impl Engine {
         let deadline_ns = (self.clock_ns)().saturating_add(LOCAL_STEPS_NS);
         while let Some((ticket, run)) = self.local_calls.pop_front() {
             let answer = run(&mut self.shard);
+            self.shard.serve_ready();
+            self.pass_on();
             self.answer(ticket, answer);
             if !self.local_calls.is_empty() && (self.clock_ns)() > deadline_ns {
                 break;
             }
         }
+        self.pass_on();
         // A call of this turn may have ended the pause, and nothing else need happen here for a long time.
         self.release_held();
         self.notice_disturbed();
         let latency = self.shard.config.latency_tracking;
         self.run.end(&mut self.shard.metrics, latency, (self.clock_ns)());
         !self.ready.is_empty() || !self.local_calls.is_empty()
+    }
+
+    /// Hands what commands have to tell to those who wait, here and on other shards. Before any answer leaves: a plan that takes
+    /// its waiters back relies on having heard by then whether one was served.
+    fn pass_on(&mut self) {
+        if self.shard.told.is_empty() && self.shard.wait_events.is_empty() {
+            return;
+        }
+        for (shard, run) in std::mem::take(&mut self.shard.told) {
+            self.tell(shard, run);
+        }
+        while !self.shard.wait_events.is_empty() {
+            for (plan, event) in std::mem::take(&mut self.shard.wait_events) {
+                self.tell_plan(plan, event);
+            }
+        }
+    }
+
+    /// Tells a plan that waits for data something, and runs it on. One that has ended meanwhile does not need to know.
+    fn tell_plan(&mut self, id: u32, event: WaitEvent) {
+        let Some(plan) = self.plans.get_mut(&id) else { return };
+        plan.started_ns = (self.clock_ns)();
+        plan.driver.tell(event);
+        self.go_on(id);
+    }
+
+    /// When the next wait for data is over, monotonic microseconds.
+    pub fn next_deadline_us(&self) -> Option<u64> {
+        self.deadlines.first().map(|(due_us, _)| *due_us)
+    }
+
+    /// Removes a session whose connection is going. If it waits for data, the wait ends.
+    pub fn remove_session(&mut self, key: SessionKey) {
+        if let Some(session) = self.shard.sessions.remove(key)
+            && let Some(plan) = session.blocked
+        {
+            self.shard.wait_events.push((plan, WaitEvent::Gone));
+        }
     }
 
     /// Sessions that have output to send, are to be closed, or have gone quiet again. Each is listed once.
@@ -215,6 +269,10 @@ impl Engine {
     pub fn end_of_input(&mut self, key: SessionKey) {
         let Some(mut session) = self.shard.sessions.take(key) else { return };
         session.ended = true;
+        if session.blocked.is_some() {
+            // Nobody is there to be served any more.
+            session.closing = Closing::Now;
+        }
         self.settle(session);
     }
 
@@ -541,7 +599,11 @@ impl Engine {
         let silent = self.silent(session);
         self.count(session, command);
         self.shard.metrics.commands_processed += 1;
+        let id = self.next_plan;
+        // The last number is for calls that nobody waits for.
+        self.next_plan = (self.next_plan + 1) % u32::MAX;
         let origin = Origin {
+            plan: id,
             session: session.key,
             client: session.id,
             shard: self.shard.id,
@@ -555,11 +617,9 @@ impl Engine {
             Driver::new(origin, self.shard.slots, move |coordinator: Coordinator| -> Plan { plan(coordinator, owned) });
         session.plan_running = true;
         session.pending.push_back(Pending::Plan(None));
-        let id = self.next_plan;
-        // The last number is for calls that nobody waits for.
-        self.next_plan = (self.next_plan + 1) % u32::MAX;
         let started_ns = (self.clock_ns)();
-        self.plans.insert(id, RunningPlan { driver, session: session.key, command, silent, started_ns });
+        let plan = RunningPlan { driver, session: session.key, command, silent, started_ns, deadline_us: None };
+        self.plans.insert(id, plan);
         if let Some(result) = self.drive(id) {
             self.finish_plan(id, session, result);
         }
@@ -579,8 +639,35 @@ impl Engine {
             }
         }
         match progress {
-            Progress::Waiting => None,
-            Progress::Done(result) => Some(result),
+            Progress::Waiting => {
+                self.note_wait(id);
+                None
+            }
+            Progress::Done(result) => {
+                self.set_deadline(id, None);
+                Some(result)
+            }
+        }
+    }
+
+    /// Keeps what the session and the deadlines say of a plan's wait for data in step with the plan.
+    fn note_wait(&mut self, id: u32) {
+        let plan = &self.plans[&id];
+        let (waits, key) = (plan.driver.waits(), plan.session);
+        // A wait begins with the answer to a call, so the session is in its place.
+        if let Some(session) = self.shard.sessions.get_mut(key) {
+            session.blocked = waits.map(|_| id);
+        }
+        self.set_deadline(id, waits.flatten());
+    }
+
+    fn set_deadline(&mut self, id: u32, deadline_us: Option<u64>) {
+        let plan = self.plans.get_mut(&id).expect("the plan is running");
+        if plan.deadline_us != deadline_us {
+            if let Some(old) = std::mem::replace(&mut plan.deadline_us, deadline_us) {
+                self.deadlines.remove(&(old, id));
+            }
+            self.deadlines.extend(deadline_us.map(|at| (at, id)));
         }
     }
 
@@ -590,7 +677,12 @@ impl Engine {
         // A plan that ended without waiting for all its calls leaves answers that nobody asks for.
         let Some(plan) = self.plans.get_mut(&id) else { return };
         plan.driver.answer(ticket.0 as u32, answer);
-        let key = plan.session;
+        self.go_on(id);
+    }
+
+    /// Runs a plan that something has come for, and ends it if it is done.
+    fn go_on(&mut self, id: u32) {
+        let key = self.plans[&id].session;
         if let Some(result) = self.drive(id) {
             match self.shard.sessions.take(key) {
                 Some(mut session) => {
@@ -632,6 +724,7 @@ impl Engine {
             reply.clear();
         }
         session.plan_running = false;
+        session.blocked = None;
         let last = session.pending.back_mut().expect("the plan is the last pending entry while it runs");
         *last = Pending::Plan(Some(reply));
         self.drain_pending(session);
@@ -696,6 +789,8 @@ impl Engine {
             Message::Call(Call { ticket, run }) => {
                 self.shard.metrics.hops_in += 1;
                 let answer = run(&mut self.shard);
+                self.shard.serve_ready();
+                self.pass_on();
                 self.outgoing.push((from, Message::Answer(ticket, answer)));
             }
             Message::Answer(ticket, answer) => self.answer(ticket, answer),

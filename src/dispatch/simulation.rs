@@ -210,7 +210,7 @@ fn a_client_that_goes_away_leaves_nothing_behind_that_others_trip_over() {
                 let shard = sim.rng.below(4) as usize;
                 sim.turn(shard);
             }
-            sim.engines[home].shard.sessions.remove(key);
+            sim.engines[home].remove_session(key);
             sim.engines[home].shard.sessions.release(key);
         }
         sim.settle();

@@ -198,7 +198,7 @@ impl Reactor {
         let retry = self.acceptor.as_ref().and_then(|a| a.retry_at_us);
         let pause = self.engine.pause_ends_in_ms().map(|ms| mono_us.saturating_add(ms.saturating_mul(1000)));
         let timer = self.timers.next_us(&self.engine, mono_us);
-        let at = [retry, pause, timer].into_iter().flatten().min()?;
+        let at = [retry, pause, timer, self.engine.next_deadline_us()].into_iter().flatten().min()?;
         // The clock has moved on since the turn began; a deadline that has passed means at once.
         Some(Duration::from_micros(at.saturating_sub(self.clock.mono_us())))
     }
@@ -517,7 +517,7 @@ impl Reactor {
 
     /// Ends a connection: its session is gone at once, the descriptor when nothing is in flight on it.
     fn close(&mut self, key: SessionKey) {
-        self.engine.shard.sessions.remove(key);
+        self.engine.remove_session(key);
         let index = key.index as usize;
         let token = connection_token(key);
         if let Some(connection) = self.connections[index].as_mut() {

@@ -111,6 +111,8 @@ pub struct Session {
     pub big: Option<BigBulk>,
     /// Set while a plan runs for this session: what it sends meanwhile stays in `input`.
     pub plan_running: bool,
+    /// The plan, while it waits for data (BLPOP).
+    pub blocked: Option<u32>,
     /// Set while CLIENT PAUSE holds a command of this session back.
     pub paused: bool,
 
@@ -169,6 +171,7 @@ impl Session {
             input: Vec::new(),
             big: None,
             plan_running: false,
+            blocked: None,
             paused: false,
             out: Reply::default(),
             pending: VecDeque::new(),

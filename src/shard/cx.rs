@@ -16,6 +16,7 @@ use crate::keyspace::{Db, Entry, EntryMut, Keyspace, Lookup, NewValue, Record, V
 use crate::metrics::ShardMetrics;
 use crate::resp::{Args, CommandError, Reply};
 use crate::shard::access::AccessPolicy;
+use crate::shard::waiters::Waiters;
 use crate::types::{DataType, Object};
 
 /// A handler that reads one shard's data.
@@ -57,6 +58,8 @@ pub struct DataCx<'a> {
     pub config: &'a Config,
     /// The shard's own stream of random numbers.
     pub rng: &'a mut Rng,
+    /// Who waits for which key.
+    pub waiters: &'a mut Waiters,
     /// How a lookup stamps the record it finds.
     pub access: AccessPolicy,
     /// False under CLIENT NO-TOUCH: lookups leave the record's access word alone.
@@ -297,9 +300,9 @@ impl<'a> WriteCx<'a> {
         create: bool,
         change: impl FnOnce(&mut T, &mut Env<'_>) -> R,
     ) -> Result<Option<R>, CommandError> {
-        let DataCx { keyspace, db, now, metrics, access, rng, touch, config, .. } = &mut self.read.cx;
+        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, waiters, .. } = &mut self.read.cx;
         let millis = now.millis();
-        let db = keyspace.db_mut(*db);
+        let db = keyspace.db_mut(*index);
         if let Lookup::Found(mut entry) = db.lookup(key) {
             if !entry.entry().is_expired(millis) {
                 let old = entry.access();
@@ -320,6 +323,7 @@ impl<'a> WriteCx<'a> {
                 if dead {
                     entry.bury();
                 }
+                waiters.signal(*index, key);
                 return Ok(Some(result));
             }
             entry.bury();
@@ -336,6 +340,7 @@ impl<'a> WriteCx<'a> {
         if !(T::DIES_EMPTY && value.is_empty()) {
             let Lookup::Vacant(place) = db.lookup(key) else { unreachable!("it was not there a moment ago") };
             place.insert(NewValue::Object(Box::new(value.into_object())), None, access.fresh(millis));
+            waiters.signal(*index, key);
         }
         Ok(Some(result))
     }
@@ -352,10 +357,11 @@ impl<'a> WriteCx<'a> {
     /// Gives `key` this value, whatever was there.
     #[inline]
     pub fn set(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl) {
-        let DataCx { keyspace, db, now, metrics, access, .. } = &mut self.read.cx;
+        let DataCx { keyspace, db, now, metrics, access, waiters, .. } = &mut self.read.cx;
         let now = now.millis();
         let fresh = access.fresh(now);
         metrics.changes += 1;
+        waiters.signal(*db, key);
         match keyspace.db_mut(*db).lookup(key) {
             Lookup::Vacant(vacant) => {
                 let expire = if let Ttl::At(due) = ttl { Some(due) } else { None };
@@ -442,6 +448,7 @@ impl<'a> WriteCx<'a> {
         let Some(entry) = self.find(key, false, false) else { return false };
         entry.bury();
         self.changed(1);
+        self.signal(key);
         true
     }
 
@@ -449,6 +456,7 @@ impl<'a> WriteCx<'a> {
     pub fn take(&mut self, key: &[u8]) -> Option<Record> {
         let record = self.find(key, false, false)?.remove();
         self.changed(1);
+        self.signal(key);
         Some(record)
     }
 
@@ -459,6 +467,7 @@ impl<'a> WriteCx<'a> {
 
     /// Puts a record into another database of this shard (MOVE, COPY … DB).
     pub fn put_into(&mut self, db: DbIndex, record: Record) {
+        self.read.cx.waiters.signal(db, record.key());
         let db = self.read.cx.keyspace.db_mut(db);
         if let Some(old) = db.insert_record(record) {
             db.bury(old);
@@ -477,6 +486,7 @@ impl<'a> WriteCx<'a> {
     /// Empties the selected database and hands out what was in it, so that the caller can free it at its leisure.
     pub fn take_db(&mut self) -> Db {
         let taken = self.read.db_mut().take();
+        self.read.cx.waiters.signal_db(self.read.cx.db);
         self.changed(taken.len() as u64);
         taken
     }
@@ -484,7 +494,14 @@ impl<'a> WriteCx<'a> {
     /// Exchanges two databases of this shard.
     pub fn swap_dbs(&mut self, a: DbIndex, b: DbIndex) {
         self.read.cx.keyspace.swap(a, b);
+        self.read.cx.waiters.signal_db(a);
+        self.read.cx.waiters.signal_db(b);
         self.changed(1);
+    }
+
+    /// Tells those who wait for the key that it has changed.
+    fn signal(&mut self, key: &[u8]) {
+        self.read.cx.waiters.signal(self.read.cx.db, key);
     }
 
     fn changed(&mut self, keys: u64) {

@@ -11,6 +11,7 @@ pub mod access;
 pub mod cx;
 pub mod message;
 pub mod slots;
+pub mod waiters;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use access::AccessPolicy;
 use cx::{DataCx, DataFn};
 use message::Batch;
 use slots::SlotMap;
+use waiters::{WaitEvent, Waiters};
 
 /// What does not change while the server runs, for INFO and HELLO. Shared by all shards and never written to.
 #[derive(Debug, Default)]
@@ -67,6 +69,9 @@ pub enum Stop {
     Shutdown,
 }
 
+/// What another shard is told: run on it, to its end.
+pub type TellFn = Box<dyn FnOnce(&mut Shard) + Send>;
+
 /// One shard. See the module.
 pub struct Shard {
     /// Which one.
@@ -99,6 +104,12 @@ pub struct Shard {
     pub disturbed: Vec<SessionKey>,
     /// Databases that were emptied and are being freed in slices.
     pub dropped: Vec<Db>,
+    /// Clients of any shard that wait for keys of this one.
+    pub waiters: Waiters,
+    /// What plans of this core that wait are to be told; the driver hands it to them.
+    pub wait_events: Vec<(u32, WaitEvent)>,
+    /// What other shards are to be told, in order; nobody waits for an answer.
+    pub told: Vec<(ShardId, TellFn)>,
     /// On shard 0, which accepts: connections by the shard that serves them. Those on their way there count already.
     pub clients_by_shard: Vec<u32>,
 }
@@ -140,6 +151,9 @@ impl Shard {
             stop: Stop::No,
             disturbed: Vec::new(),
             dropped: Vec::new(),
+            waiters: Waiters::default(),
+            wait_events: Vec::new(),
+            told: Vec::new(),
             clients_by_shard: vec![0; usize::from(seed.shards)],
         }
     }
@@ -155,6 +169,7 @@ impl Shard {
             access: AccessPolicy::of(&self.config),
             config: &self.config,
             rng: &mut self.rng,
+            waiters: &mut self.waiters,
             touch,
             shard: self.id,
         }
@@ -172,7 +187,9 @@ impl Shard {
         reply: &mut Reply,
     ) -> bool {
         let mark = reply.mark();
-        match f.call(self.data_cx(db, touch), args, reply) {
+        let outcome = f.call(self.data_cx(db, touch), args, reply);
+        self.serve_ready();
+        match outcome {
             Ok(()) => true,
             Err(error) => {
                 reply.truncate(mark);

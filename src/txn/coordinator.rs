@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use crate::shard::Shard;
 use crate::shard::cx::WriteCx;
 use crate::shard::message::{Answer, CallFn};
 use crate::shard::slots::SlotMap;
+use crate::shard::waiters::WaitEvent;
 use crate::types::DataType;
 
 /// A command that takes more than one step. Its output is the reply, or the error.
@@ -27,6 +29,8 @@ pub type Plan = Pin<Box<dyn Future<Output = Result<Reply, CommandError>>>>;
 /// What a plan knows of the connection it runs for.
 #[derive(Clone, Copy, Debug)]
 pub struct Origin {
+    /// The plan's own number, unique on its shard while it runs.
+    pub plan: u32,
     /// The connection.
     pub session: SessionKey,
     /// CLIENT ID.
@@ -49,6 +53,10 @@ struct Port {
     outgoing: Vec<(ShardId, u32, CallFn)>,
     /// Answers by call; a call's slot stays its own.
     answers: Vec<Option<Answer>>,
+    /// Whether and until when the plan waits for data, monotonic microseconds.
+    waits: Option<Option<u64>>,
+    /// What a plan that waits has been told and has not taken note of.
+    events: VecDeque<WaitEvent>,
 }
 
 /// A plan's way to the shards. See the module.
@@ -122,6 +130,30 @@ impl Coordinator {
         self.with_key(key, move |cx| Ok(cx.typed::<T>(&name)?.cloned()))
     }
 
+    /// From now on the plan waits for data, until this time if there is one, and its driver passes events on.
+    pub(super) fn begin_wait(&self, until_us: Option<u64>) {
+        self.port.borrow_mut().waits = Some(until_us);
+    }
+
+    /// It does not any more.
+    pub(super) fn end_wait(&self) {
+        self.port.borrow_mut().waits = None;
+    }
+
+    /// The next event, when it comes.
+    pub(super) fn wait_event(&self) -> impl Future<Output = WaitEvent> {
+        let port = self.port.clone();
+        poll_fn(move |_| match port.borrow_mut().events.pop_front() {
+            Some(event) => Poll::Ready(event),
+            None => Poll::Pending,
+        })
+    }
+
+    /// The next event, if it is here.
+    pub(super) fn next_event(&self) -> Option<WaitEvent> {
+        self.port.borrow_mut().events.pop_front()
+    }
+
     /// Sends `f` to all shards at once and waits for all; the results are in shard order.
     pub async fn call_all<T: Send + 'static>(&self, f: impl Fn(&mut Shard) -> T + Clone + Send + 'static) -> Vec<T> {
         let calls: Vec<_> = self
@@ -173,6 +205,16 @@ impl Driver {
     /// The calls that the plan made since the last time: to which shard, under which number, and what to run.
     pub fn take_calls(&mut self) -> Vec<(ShardId, u32, CallFn)> {
         std::mem::take(&mut self.port.borrow_mut().outgoing)
+    }
+
+    /// Whether the plan waits for data, and until when if there is a limit, monotonic microseconds.
+    pub fn waits(&self) -> Option<Option<u64>> {
+        self.port.borrow().waits
+    }
+
+    /// Tells a plan that waits, or is about to, what has happened.
+    pub fn tell(&mut self, event: WaitEvent) {
+        self.port.borrow_mut().events.push_back(event);
     }
 
     /// Hands in the answer to a call.

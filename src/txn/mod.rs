@@ -8,9 +8,11 @@
 //! commands of the same connection wait for the plan. Two plans may interleave between their calls; reservations, which make a
 //! plan atomic over shards, belong in this module and nowhere else.
 //!
-//! Absent on purpose: a runtime. A plan waits for nothing but answers to its calls, so its driver polls it when one has come, and
-//! needs no waker.
+//! Absent on purpose: a runtime. A plan waits for answers to its calls, or (in [`block`]) for what its shards and its driver tell
+//! it; its driver polls it when one has come, and needs no waker.
 
+mod block;
 mod coordinator;
 
+pub use block::{Attempt, Wait};
 pub use coordinator::{Coordinator, Driver, Origin, Plan, Progress};

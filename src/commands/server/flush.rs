@@ -78,6 +78,7 @@ fn drop_databases(shard: &mut Shard, only: Option<DbIndex>) {
         if only.is_none_or(|only| only.index() == index) && !db.is_empty() {
             shard.metrics.changes += db.len() as u64;
             shard.dropped.push(db.take());
+            shard.waiters.signal_db(DbIndex(index as u16));
         }
     }
 }

@@ -134,6 +134,9 @@ struct ClientCounts {
     input_max: u64,
     output_max: u64,
     memory: u64,
+    blocked: u64,
+    /// Keys that clients wait for, and those of them where the key's going ends a wait.
+    blocking_keys: (u64, u64),
 }
 
 /// What one shard tells.
@@ -154,10 +157,13 @@ impl Part {
         let (metrics, mono_us) = (&shard.metrics, shard.now.mono_us);
         let mut clients = ClientCounts { connected: shard.sessions.len() as u64, ..ClientCounts::default() };
         if walk_clients {
+            let (keys, on_absence) = shard.waiters.keys();
+            clients.blocking_keys = (keys as u64, on_absence as u64);
             for session in shard.sessions.iter() {
                 let (input, output) = (session.input_held() as u64, session.output_held() as u64);
                 clients.input_max = clients.input_max.max(input);
                 clients.output_max = clients.output_max.max(output);
+                clients.blocked += u64::from(session.blocked.is_some());
                 clients.memory += size_of::<Session>() as u64 + input + output;
             }
         }
@@ -234,6 +240,9 @@ impl Report {
             clients.input_max = clients.input_max.max(part.clients.input_max);
             clients.output_max = clients.output_max.max(part.clients.output_max);
             clients.memory += part.clients.memory;
+            clients.blocked += part.clients.blocked;
+            clients.blocking_keys.0 += part.clients.blocking_keys.0;
+            clients.blocking_keys.1 += part.clients.blocking_keys.1;
         }
         Report {
             now,
@@ -313,18 +322,14 @@ impl Report {
         text.field("maxclients", self.config.maxclients);
         text.field("client_recent_max_input_buffer", self.clients.input_max);
         text.field("client_recent_max_output_buffer", self.clients.output_max);
-        for name in [
-            "blocked_clients",
-            "tracking_clients",
-            "pubsub_clients",
-            "watching_clients",
-            "clients_in_timeout_table",
-            "total_watched_keys",
-            "total_blocking_keys",
-            "total_blocking_keys_on_nokey",
-        ] {
+        text.field("blocked_clients", self.clients.blocked);
+        for name in
+            ["tracking_clients", "pubsub_clients", "watching_clients", "clients_in_timeout_table", "total_watched_keys"]
+        {
             text.field(name, 0);
         }
+        text.field("total_blocking_keys", self.clients.blocking_keys.0);
+        text.field("total_blocking_keys_on_nokey", self.clients.blocking_keys.1);
     }
 
     fn memory(&self, text: &mut Text) {

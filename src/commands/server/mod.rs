@@ -183,6 +183,8 @@ fn swapdb(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         coordinator
             .call_all(move |shard| {
                 shard.keyspace.swap(first, second);
+                shard.waiters.signal_db(first);
+                shard.waiters.signal_db(second);
                 shard.metrics.changes += 1;
             })
             .await;
