@@ -87,6 +87,7 @@ impl Sim {
 
     fn output(&mut self, shard: usize, key: SessionKey) -> Vec<u8> {
         let session = self.engines[shard].shard.sessions.get_mut(key).expect("it is connected");
+        session.out.materialize();
         let bytes = session.out.to_vec();
         session.out.clear();
         bytes

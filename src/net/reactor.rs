@@ -461,7 +461,7 @@ impl Reactor {
         let Some(connection) = self.connections[key.index as usize].as_mut() else { return };
         debug_assert_eq!(connection.key, key);
         if session.closing != Closing::Now && !connection.sending && !session.out.is_empty() {
-            let (bytes, blobs) = session.out.take_parts();
+            let (bytes, blobs) = session.out.take_sendable();
             connection.sending = true;
             let token = connection_token(key);
             if blobs.is_empty() {

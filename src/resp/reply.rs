@@ -4,14 +4,18 @@
 //!   buf     +OK\r\n $100000\r\n ┊ \r\n :1\r\n         small things, written one behind the other
 //!                               ┊
 //!   blobs                 at 14: [ Arc<Vec<u8>> ]     large values, sent from where they are stored
+//!   streams               at …:  [ dyn Pieces ]       long aggregates, encoded piece by piece while they are sent
 //! ```
 //!
 //! A handler writes into the reply of the connection it serves, or, on another core, into one that travels back and is
 //! appended there; blobs move by reference. [`Reply::chunks`] gives bytes and blobs in the order of the wire, for a
-//! vectored send.
+//! vectored send. A reply of a hundred thousand elements is not encoded by its handler, which would keep its core from everybody
+//! else and hold all of it in memory: the handler leaves a [`Pieces`] over a snapshot of the value, and whoever sends asks it for
+//! so many bytes as the socket takes ([`Reply::take_sendable`]).
 //!
 //! Invariants:
-//! - blob positions never decrease and lie within `buf`;
+//! - positions of blobs and streams never decrease and lie within `buf`; no blob has the position of a stream, since bytes of
+//!   `buf` lie between any two of them;
 //! - no line break inside an error or a simple string reaches the wire, whatever its text holds: a client could take the
 //!   rest for a reply of its own (CVE-2025-67733 is this mistake);
 //! - deferred headers are finished innermost first, before the reply is sent.
@@ -34,10 +38,26 @@ pub enum Resp {
     V3,
 }
 
+/// What writes a part of a reply when its time has come. Runs on the core that sends, so it owns all that it reads.
+pub trait Pieces: Send {
+    /// Appends the next elements, at least one of them and about `bytes_max` bytes at most; false if these were the last. The
+    /// aggregate's header has been written, for as many elements as all calls together append.
+    fn append_next(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool;
+}
+
+/// A stream and the offset in the buffer in front of which it belongs.
+type StreamAt = (usize, Box<dyn Pieces>);
+
+/// Bytes of a stream that are encoded and sent at a time: enough for a send to be worth its price, little enough for the other
+/// clients of the core not to notice.
+const PIECE_BYTES: usize = 64 * 1024;
+
 /// Replies on their way to one client.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Reply {
     buf: Vec<u8>,
+    /// See [`Pieces`].
+    streams: Vec<StreamAt>,
     /// Blobs and the offset in `buf` in front of which each belongs.
     blobs: Vec<(usize, Blob)>,
     /// Bytes of all blobs.
@@ -52,6 +72,7 @@ pub struct Reply {
 pub struct Mark {
     buf: usize,
     blobs: usize,
+    streams: usize,
     deferred: usize,
 }
 
@@ -329,18 +350,21 @@ impl Reply {
         if self.is_empty() && self.deferred == 0 && self.buf.capacity() < other.buf.len() {
             std::mem::swap(&mut self.buf, &mut other.buf);
             std::mem::swap(&mut self.blobs, &mut other.blobs);
+            std::mem::swap(&mut self.streams, &mut other.streams);
             self.blob_bytes = other.blob_bytes;
         } else {
             let base = self.buf.len();
             self.buf.extend_from_slice(&other.buf);
             self.blobs.extend(other.blobs.drain(..).map(|(at, blob)| (base + at, blob)));
+            self.streams.extend(other.streams.drain(..).map(|(at, stream)| (base + at, stream)));
             self.blob_bytes += other.blob_bytes;
         }
         other.clear();
     }
 
-    /// Appends what another reply holds between two marks: one command's answer out of a batch.
-    pub fn append_range(&mut self, other: &Reply, from: Mark, to: Mark) {
+    /// Appends what another reply holds between two marks: one command's answer out of a batch. Streams are moved, so a range is
+    /// to be taken once, and ranges in their order.
+    pub fn append_range(&mut self, other: &mut Reply, from: Mark, to: Mark) {
         assert!(from.deferred == to.deferred, "a range holds finished replies");
         let base = self.buf.len();
         self.buf.extend_from_slice(&other.buf[from.buf..to.buf]);
@@ -348,12 +372,36 @@ impl Reply {
             self.blobs.push((base + at - from.buf, Blob::clone(blob)));
             self.blob_bytes += blob.len();
         }
+        for (at, stream) in &mut other.streams[from.streams..to.streams] {
+            self.streams.push((base + *at - from.buf, std::mem::replace(stream, Box::new(Taken))));
+        }
+    }
+
+    /// Leaves the rest of the reply's last aggregate to `pieces`.
+    pub fn stream(&mut self, pieces: Box<dyn Pieces>) {
+        self.streams.push((self.buf.len(), pieces));
+    }
+
+    /// Encodes all that was left to streams, for readers who want the reply as a whole.
+    pub fn materialize(&mut self) {
+        if self.streams.is_empty() {
+            return;
+        }
+        let mut whole = Reply::with_proto(self.proto);
+        while !self.is_empty() {
+            let (bytes, blobs) = self.take_sendable();
+            let base = whole.buf.len();
+            whole.buf.extend_from_slice(&bytes);
+            whole.blob_bytes += blobs.iter().map(|(_, blob)| blob.len()).sum::<usize>();
+            whole.blobs.extend(blobs.into_iter().map(|(at, blob)| (base + at, blob)));
+        }
+        *self = whole;
     }
 
     /// The present end.
     #[inline]
     pub fn mark(&self) -> Mark {
-        Mark { buf: self.buf.len(), blobs: self.blobs.len(), deferred: self.deferred }
+        Mark { buf: self.buf.len(), blobs: self.blobs.len(), streams: self.streams.len(), deferred: self.deferred }
     }
 
     /// Takes back what was written behind the mark, deferred headers included: the handler failed half-way.
@@ -361,6 +409,7 @@ impl Reply {
         assert!(mark.buf <= self.buf.len() && mark.blobs <= self.blobs.len(), "a mark of this reply");
         self.buf.truncate(mark.buf);
         self.blob_bytes -= self.blobs.drain(mark.blobs..).map(|(_, blob)| blob.len()).sum::<usize>();
+        self.streams.truncate(mark.streams);
         self.deferred = mark.deferred;
     }
 
@@ -368,6 +417,7 @@ impl Reply {
     pub fn clear(&mut self) {
         self.buf.clear();
         self.blobs.clear();
+        self.streams.clear();
         self.blob_bytes = 0;
         self.deferred = 0;
     }
@@ -378,11 +428,36 @@ impl Reply {
         std::mem::replace(self, Reply::with_proto(proto))
     }
 
-    /// Moves out the bytes and the blobs with their positions in them, for sending. The version stays.
-    pub fn take_parts(&mut self) -> (Vec<u8>, Vec<(usize, Blob)>) {
+    /// Moves out what can be sent next: bytes, and blobs with their positions in them. That is everything if there are no
+    /// streams; otherwise what lies before the first, or a piece of it. The version stays.
+    pub fn take_sendable(&mut self) -> (Vec<u8>, Vec<(usize, Blob)>) {
         debug_assert_eq!(self.deferred, 0, "a reply is sent when it is finished");
+        if !self.streams.is_empty() {
+            return self.take_before_stream();
+        }
         self.blob_bytes = 0;
         (std::mem::take(&mut self.buf), std::mem::take(&mut self.blobs))
+    }
+
+    #[cold]
+    fn take_before_stream(&mut self) -> (Vec<u8>, Vec<(usize, Blob)>) {
+        let (at, stream) = &mut self.streams[0];
+        if *at == 0 {
+            let mut piece = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 8);
+            if !stream.append_next(&mut piece, PIECE_BYTES) {
+                self.streams.remove(0);
+            }
+            return (piece, Vec::new());
+        }
+        let at = *at;
+        let rest = self.buf.split_off(at);
+        let bytes = std::mem::replace(&mut self.buf, rest);
+        let rest = self.blobs.split_off(self.blobs.partition_point(|(blob_at, _)| *blob_at < at));
+        let blobs = std::mem::replace(&mut self.blobs, rest);
+        self.blob_bytes -= blobs.iter().map(|(_, blob)| blob.len()).sum::<usize>();
+        self.blobs.iter_mut().for_each(|(blob_at, _)| *blob_at -= at);
+        self.streams.iter_mut().for_each(|(stream_at, _)| *stream_at -= at);
+        (bytes, blobs)
     }
 
     /// Takes an empty buffer back into use, if nothing was written meanwhile.
@@ -408,7 +483,7 @@ impl Reply {
     /// Whether nothing was written.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.buf.is_empty()
+        self.buf.is_empty() && self.streams.is_empty()
     }
 
     /// Bytes that were copied here: all but blobs.
@@ -417,7 +492,7 @@ impl Reply {
         self.buf.len()
     }
 
-    /// Bytes that will be sent.
+    /// Bytes that will be sent. What streams will encode is not counted: nobody knows, and it takes no memory before.
     #[inline]
     pub fn total_bytes(&self) -> usize {
         self.buf.len() + self.blob_bytes
@@ -431,7 +506,7 @@ impl Reply {
     /// The reply when it has no blobs, as most have none: one plain send.
     #[inline]
     pub fn as_bytes(&self) -> Option<&[u8]> {
-        self.blobs.is_empty().then_some(&self.buf)
+        (self.blobs.is_empty() && self.streams.is_empty()).then_some(&self.buf)
     }
 
     /// Everything in the order of the wire. No chunk is empty.
@@ -441,6 +516,7 @@ impl Reply {
 
     /// What is left to send when `sent` bytes went out. No chunk is empty.
     pub fn chunks_from(&self, sent: usize) -> Chunks<'_> {
+        debug_assert!(self.streams.is_empty(), "a reply with streams is sent by pieces");
         debug_assert_eq!(self.deferred, 0, "a reply is sent when it is finished");
         Chunks { reply: self, buf_at: 0, next_blob: 0, skip: sent }
     }
@@ -499,6 +575,22 @@ fn push_header(buf: &mut Vec<u8>, tag: u8, n: usize) {
         buf.push(tag);
         push_i64(buf, n as i64);
         buf.extend_from_slice(b"\r\n");
+    }
+}
+
+/// What is left in the place of a stream that was moved elsewhere.
+struct Taken;
+
+impl Pieces for Taken {
+    fn append_next(&mut self, _: &mut Vec<u8>, _: usize) -> bool {
+        unreachable!("a stream is moved out of a batch with its reply, once")
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.buf.escape_ascii())?;
+        write!(f, " with {} blobs and {} streams", self.blobs.len(), self.streams.len())
     }
 }
 
@@ -722,7 +814,7 @@ mod tests {
         here.ok();
         here.blob(&blob);
         for n in [3, 0, 1] {
-            here.append_range(&there, marks[n], marks[n + 1]);
+            here.append_range(&mut there, marks[n], marks[n + 1]);
             here.ok();
         }
         let mut expected = Reply::new();
@@ -766,5 +858,68 @@ mod tests {
         reply.clear();
         reply.shrink_to(64);
         assert!(reply.allocated_bytes() < 5000);
+    }
+
+    /// Elements `next..end` as bulks, three at a time whatever is asked for.
+    struct Counting {
+        next: u32,
+        end: u32,
+    }
+
+    impl Pieces for Counting {
+        fn append_next(&mut self, out: &mut Vec<u8>, _: usize) -> bool {
+            for _ in 0..3.min(self.end - self.next) {
+                out.extend_from_slice(format!(":{}\r\n", self.next).as_bytes());
+                self.next += 1;
+            }
+            self.next < self.end
+        }
+    }
+
+    #[test]
+    fn streams_are_sent_in_their_place_by_pieces() {
+        let numbers = |from: u32, to: u32| (from..to).map(|n| format!(":{n}\r\n")).collect::<String>();
+        let write = |reply: &mut Reply| {
+            reply.ok();
+            reply.blob(&Blob::new(vec![b'x'; BLOB_BYTES_MIN]));
+            reply.array(10);
+            reply.stream(Box::new(Counting { next: 0, end: 10 }));
+            reply.array(4);
+            reply.stream(Box::new(Counting { next: 10, end: 14 }));
+            reply.int(7);
+            reply.blob(&Blob::new(vec![b'y'; BLOB_BYTES_MIN]));
+        };
+        let expected = format!(
+            "+OK\r\n${n}\r\n{}\r\n*10\r\n{}*4\r\n{}:7\r\n${n}\r\n{}\r\n",
+            "x".repeat(BLOB_BYTES_MIN),
+            numbers(0, 10),
+            numbers(10, 14),
+            "y".repeat(BLOB_BYTES_MIN),
+            n = BLOB_BYTES_MIN,
+        );
+        let mut reply = Reply::new();
+        write(&mut reply);
+        let mut sent = Reply::new();
+        let mut pieces = 0;
+        while !reply.is_empty() {
+            let (buf, blobs) = reply.take_sendable();
+            pieces += 1;
+            sent.append(&mut Reply { buf, blobs, ..Reply::default() });
+        }
+        assert_eq!(String::from_utf8(sent.to_vec()).unwrap(), expected);
+        assert_eq!(pieces, 1 + 4 + 1 + 2 + 1);
+
+        // The same through another core's reply, and as a whole.
+        let mut there = Reply::new();
+        let start = there.mark();
+        write(&mut there);
+        let end = there.mark();
+        let mut here = Reply::new();
+        here.append_range(&mut there, start, end);
+        let mark = here.mark();
+        write(&mut here);
+        here.truncate(mark);
+        here.materialize();
+        assert_eq!(String::from_utf8(here.to_vec()).unwrap(), expected);
     }
 }

@@ -137,7 +137,7 @@ impl PendingBatch {
                     match &mut run {
                         Some((source, _, stop)) if *source == s && *stop == start => *stop = end,
                         _ => {
-                            flush(&self.sources, run.take(), out);
+                            flush(&mut self.sources, run.take(), out);
                             run = Some((s, start, end));
                         }
                     }
@@ -146,7 +146,7 @@ impl PendingBatch {
                     self.sources[usize::from(s)].advance();
                 }
                 Route::Split { merge, parts, proto, silent } => {
-                    flush(&self.sources, run.take(), out);
+                    flush(&mut self.sources, run.take(), out);
                     let mark = out.mark();
                     out.set_proto(proto);
                     let sources = &mut self.sources;
@@ -157,39 +157,42 @@ impl PendingBatch {
                     });
                     // Collected so that the sources can be read while the reply is written; splits are rare and short.
                     let extents: Vec<_> = extents.collect();
-                    join(merge, &extents, &self.sources, out);
+                    join(merge, &extents, &mut self.sources, out);
                     if silent {
                         out.truncate(mark);
                     }
                 }
             }
         }
-        flush(&self.sources, run, out);
+        flush(&mut self.sources, run, out);
     }
 }
 
-fn flush(sources: &[Source], run: Option<(u16, Mark, Mark)>, out: &mut Reply) {
+fn flush(sources: &mut [Source], run: Option<(u16, Mark, Mark)>, out: &mut Reply) {
     if let Some((s, start, end)) = run {
-        out.append_range(&sources[usize::from(s)].reply, start, end);
+        out.append_range(&mut sources[usize::from(s)].reply, start, end);
     }
 }
 
 /// The array header in front of each part of [`Merge::Elements`].
 const ONE_ELEMENT: &[u8] = b"*1\r\n";
 
-fn join(merge: Merge, parts: &[(u16, Mark, Mark)], sources: &[Source], out: &mut Reply) {
-    let bytes = |&(s, start, end): &(u16, Mark, Mark)| sources[usize::from(s)].reply.bytes_between(start, end);
+fn part_bytes<'s>(sources: &'s [Source], &(s, start, end): &(u16, Mark, Mark)) -> &'s [u8] {
+    sources[usize::from(s)].reply.bytes_between(start, end)
+}
+
+fn join(merge: Merge, parts: &[(u16, Mark, Mark)], sources: &mut [Source], out: &mut Reply) {
     // A part that failed speaks for the whole command, as the first failing key would in one shard.
-    if let Some(failed) = parts.iter().find(|p| bytes(p).first() == Some(&b'-')) {
+    if let Some(failed) = parts.iter().find(|part| part_bytes(sources, part).first() == Some(&b'-')) {
         let (s, start, end) = *failed;
-        out.append_range(&sources[usize::from(s)].reply, start, end);
+        out.append_range(&mut sources[usize::from(s)].reply, start, end);
         return;
     }
     match merge {
         Merge::Elements => {
             out.array(parts.len());
             for &(s, start, end) in parts {
-                let reply = &sources[usize::from(s)].reply;
+                let reply = &mut sources[usize::from(s)].reply;
                 debug_assert!(reply.bytes_between(start, end).starts_with(ONE_ELEMENT));
                 out.append_range(reply, start.behind(ONE_ELEMENT.len()), end);
             }
@@ -197,7 +200,7 @@ fn join(merge: Merge, parts: &[(u16, Mark, Mark)], sources: &[Source], out: &mut
         Merge::Sum => {
             let mut sum = 0;
             for part in parts {
-                let text = bytes(part);
+                let text = part_bytes(sources, part);
                 let digits = text.strip_prefix(b":").and_then(|t| t.strip_suffix(b"\r\n"));
                 match digits.and_then(crate::base::num::parse_i64) {
                     Some(n) => sum += n,
