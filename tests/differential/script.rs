@@ -22,6 +22,8 @@ pub struct Script {
     rng: Rng,
     subjects: Vec<Subject>,
     selects: bool,
+    /// The family of the command that is being made: its keys are mostly those of its own type.
+    group: Group,
 }
 
 /// A command that is tested.
@@ -29,6 +31,7 @@ struct Subject {
     /// The words of its name.
     name: Vec<String>,
     tree: Vec<Argument>,
+    group: Group,
 }
 
 impl Subject {
@@ -36,7 +39,7 @@ impl Subject {
         let row = command.row;
         let tree = parse_usage(&command.full_name, row.usage, row.keys.len());
         let tree = tree.unwrap_or_else(|error| panic!("the usage of {}: {error}", command.full_name));
-        Subject { name: command.full_name.split('|').map(str::to_owned).collect(), tree }
+        Subject { name: command.full_name.split('|').map(str::to_owned).collect(), tree, group: row.group }
     }
 }
 
@@ -64,7 +67,7 @@ impl Script {
         let wanted = groups();
         let chosen = table().all().filter(|command| wanted.contains(&command.row.group));
         let subjects = chosen.filter(|command| command.children.is_empty()).map(Subject::new).collect();
-        Script { rng: Rng::seed(seed), subjects, selects: table().find(b"select").is_some() }
+        Script { rng: Rng::seed(seed), subjects, selects: table().find(b"select").is_some(), group: Group::Generic }
     }
 
     /// The names of the commands that scripts are made of.
@@ -96,6 +99,7 @@ impl Script {
             return vec![b"SELECT".to_vec(), self.rng.range(0..=DATABASES - 1).to_string().into_bytes()];
         }
         let at = self.rng.below(self.subjects.len() as u64) as usize;
+        self.group = self.subjects[at].group;
         let mut argv: Vec<Vec<u8>> = Vec::new();
         for word in self.subjects[at].name.clone() {
             let word = self.any_case(&word);
@@ -195,8 +199,31 @@ impl Script {
                 let long = self.rng.pick(&[60usize, 300, 70_000]);
                 vec![b'L'; *long]
             }
-            2 | 3 => format!("{{tag}}{}", self.rng.below(6)).into_bytes(),
-            _ => format!("k{}", self.rng.below(18)).into_bytes(),
+            2 | 3 => {
+                let group = self.group_of_key();
+                format!("{{tag}}{group}{}", self.rng.below(3)).into_bytes()
+            }
+            _ => {
+                let group = self.group_of_key();
+                format!("{group}{}", self.rng.below(8)).into_bytes()
+            }
+        }
+    }
+
+    /// What the names of a family's keys begin with. Commands meet their own type most of the time, and another often enough.
+    fn group_of_key(&mut self) -> &'static str {
+        const LETTERS: [&str; 8] = ["k", "l", "s", "h", "z", "x", "b", "p"];
+        match self.group {
+            _ if self.rng.chance(1, 12) => *self.rng.pick(&LETTERS),
+            Group::String => "k",
+            Group::List => "l",
+            Group::Set => "s",
+            Group::Hash => "h",
+            Group::SortedSet | Group::Geo => "z",
+            Group::Stream => "x",
+            Group::Bitmap => "b",
+            Group::HyperLogLog => "p",
+            _ => *self.rng.pick(&LETTERS),
         }
     }
 
