@@ -6,6 +6,7 @@
 //! Handlers do not call each other across files, do not know sockets, and learn everything about their caller through the
 //! context that their row's `Run` gives them.
 
+mod blocking;
 pub mod categories;
 mod client;
 pub mod cluster;
@@ -16,6 +17,7 @@ pub mod generic;
 pub mod help;
 pub mod keys;
 mod lcs;
+pub mod list;
 pub mod lolwut;
 pub mod server;
 pub mod string;
@@ -25,5 +27,13 @@ mod walk;
 use table::Row;
 
 /// Every family.
-pub static FAMILIES: &[&[Row]] =
-    &[cluster::ROWS, command::ROWS, connection::ROWS, generic::ROWS, lolwut::ROWS, server::ROWS, string::ROWS];
+pub static FAMILIES: &[&[Row]] = &[
+    cluster::ROWS,
+    command::ROWS,
+    connection::ROWS,
+    generic::ROWS,
+    list::ROWS,
+    lolwut::ROWS,
+    server::ROWS,
+    string::ROWS,
+];

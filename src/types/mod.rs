@@ -8,6 +8,7 @@
 
 pub mod hash;
 pub mod list;
+pub mod listpack;
 pub mod object;
 pub mod set;
 pub mod stream;
