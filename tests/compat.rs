@@ -60,13 +60,7 @@ const ABSENT: &[Family] = &[
         remark: "",
     },
     Family { name: "list", group: Some(Group::List), absent: "", remark: "`list-compress-depth` has no effect" },
-    Family {
-        name: "set",
-        group: None,
-        absent: "SADD, SCARD, SDIFF, SDIFFSTORE, SINTER, SINTERCARD, SINTERSTORE, SISMEMBER, SMEMBERS, SMISMEMBER, SMOVE, \
-                 SPOP, SRANDMEMBER, SREM, SSCAN, SUNION, SUNIONSTORE",
-        remark: "",
-    },
+    Family { name: "set", group: Some(Group::Set), absent: "", remark: "" },
     Family {
         name: "hash",
         group: None,

@@ -19,7 +19,9 @@ pub mod keys;
 mod lcs;
 pub mod list;
 pub mod lolwut;
+mod page;
 pub mod server;
+pub mod set;
 pub mod string;
 pub mod table;
 mod walk;
@@ -35,5 +37,6 @@ pub static FAMILIES: &[&[Row]] = &[
     list::ROWS,
     lolwut::ROWS,
     server::ROWS,
+    set::ROWS,
     string::ROWS,
 ];

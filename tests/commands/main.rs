@@ -21,6 +21,7 @@ mod generic;
 mod hostile;
 mod list;
 mod server;
+mod set;
 mod string;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
