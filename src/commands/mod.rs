@@ -14,6 +14,8 @@ pub mod command;
 pub mod connection;
 pub mod docs;
 pub mod generic;
+pub mod hash;
+pub mod hash_expiry;
 pub mod help;
 pub mod keys;
 mod lcs;
@@ -34,6 +36,8 @@ pub static FAMILIES: &[&[Row]] = &[
     command::ROWS,
     connection::ROWS,
     generic::ROWS,
+    hash::ROWS,
+    hash_expiry::ROWS,
     list::ROWS,
     lolwut::ROWS,
     server::ROWS,

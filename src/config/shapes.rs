@@ -4,6 +4,7 @@
 //! in Redis. Absent on purpose: the limits' meaning, which stands with each type.
 
 use super::Config;
+use crate::types::hash::HashLimits;
 use crate::types::list::ListLimits;
 use crate::types::set::SetLimits;
 
@@ -16,6 +17,14 @@ impl Config {
     /// `list-max-listpack-size`.
     pub fn list_limits(&self) -> ListLimits {
         ListLimits { node_size: self.list_max_listpack_size }
+    }
+
+    /// `hash-max-listpack-entries` and `hash-max-listpack-value`.
+    pub fn hash_limits(&self) -> HashLimits {
+        HashLimits {
+            listpack_entries: count(self.hash_max_listpack_entries),
+            listpack_value: usize::try_from(self.hash_max_listpack_value).unwrap_or(usize::MAX),
+        }
     }
 
     /// `set-max-intset-entries`, `set-max-listpack-entries` and `set-max-listpack-value`.

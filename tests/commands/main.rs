@@ -18,6 +18,7 @@ mod harness;
 
 mod connection;
 mod generic;
+mod hash;
 mod hostile;
 mod list;
 mod server;
