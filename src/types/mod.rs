@@ -12,6 +12,7 @@ pub mod intset;
 pub mod list;
 pub mod listpack;
 pub mod object;
+pub mod order_tree;
 pub mod set;
 pub mod stream;
 pub mod zset;

@@ -23,6 +23,7 @@ mod hostile;
 mod list;
 mod server;
 mod set;
+mod sorted_set;
 mod string;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
