@@ -6,6 +6,7 @@
 //! Handlers do not call each other across files, do not know sockets, and learn everything about their caller through the
 //! context that their row's `Run` gives them.
 
+pub mod bitmap;
 pub mod categories;
 mod client;
 pub mod cluster;
@@ -25,5 +26,13 @@ mod walk;
 use table::Row;
 
 /// Every family.
-pub static FAMILIES: &[&[Row]] =
-    &[cluster::ROWS, command::ROWS, connection::ROWS, generic::ROWS, lolwut::ROWS, server::ROWS, string::ROWS];
+pub static FAMILIES: &[&[Row]] = &[
+    bitmap::ROWS,
+    cluster::ROWS,
+    command::ROWS,
+    connection::ROWS,
+    generic::ROWS,
+    lolwut::ROWS,
+    server::ROWS,
+    string::ROWS,
+];

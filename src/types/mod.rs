@@ -6,6 +6,7 @@
 //!
 //! Each value belongs to one record of one shard and is used on that shard's core alone.
 
+pub mod bits;
 pub mod hash;
 pub mod list;
 pub mod object;
