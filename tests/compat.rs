@@ -59,13 +59,7 @@ const ABSENT: &[Family] = &[
         absent: "DISCARD, EXEC, MULTI, UNWATCH, WATCH",
         remark: "",
     },
-    Family {
-        name: "list",
-        group: None,
-        absent: "BLMOVE, BLMPOP, BLPOP, BRPOP, BRPOPLPUSH, LINDEX, LINSERT, LLEN, LMOVE, LMPOP, LPOP, LPOS, LPUSH, LPUSHX, \
-                 LRANGE, LREM, LSET, LTRIM, RPOP, RPOPLPUSH, RPUSH, RPUSHX",
-        remark: "",
-    },
+    Family { name: "list", group: Some(Group::List), absent: "", remark: "`list-compress-depth` has no effect" },
     Family {
         name: "set",
         group: None,

@@ -161,7 +161,8 @@ fn bytes_with(offset: u64) -> usize {
 fn bitcount(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let range = match args.len() {
         2 => None,
-        4 | 5 => Some(Range::parse(args, 2)?),
+        // The word for the unit is looked at last.
+        4 | 5 => Some(integer(args.get(2)).and(integer(args.get(3))).and_then(|_| Range::parse(args, 2))?),
         _ => return Err(CommandError::Syntax),
     };
     let count = match cx.string(args.get(1))? {

@@ -7,6 +7,7 @@
 //! context that their row's `Run` gives them.
 
 pub mod bitmap;
+mod blocking;
 pub mod categories;
 mod client;
 pub mod cluster;
@@ -17,6 +18,7 @@ pub mod generic;
 pub mod help;
 pub mod keys;
 mod lcs;
+pub mod list;
 pub mod lolwut;
 pub mod server;
 pub mod string;
@@ -32,6 +34,7 @@ pub static FAMILIES: &[&[Row]] = &[
     command::ROWS,
     connection::ROWS,
     generic::ROWS,
+    list::ROWS,
     lolwut::ROWS,
     server::ROWS,
     string::ROWS,

@@ -20,6 +20,7 @@
 mod load;
 mod rule;
 mod rule_lists;
+mod shapes;
 mod table;
 mod units;
 mod values;

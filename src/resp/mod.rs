@@ -22,4 +22,4 @@ pub use args::{Args, OwnedArgs, Span};
 pub use bulk::BigBulk;
 pub use error::{CommandError, ProtocolError};
 pub use parse::{ParseLimits, Parser, Step};
-pub use reply::{Mark, Reply, Resp};
+pub use reply::{Mark, Pieces, Reply, Resp, push_bulk};

@@ -564,6 +564,14 @@ impl Aggregate {
     }
 }
 
+/// A bulk string, for [`Pieces`] that write one element behind the other.
+#[inline]
+pub fn push_bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    push_header(out, b'$', bytes.len());
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// `tag`, a number, and the end of the line.
 #[inline]
 fn push_header(buf: &mut Vec<u8>, tag: u8, n: usize) {

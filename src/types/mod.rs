@@ -9,6 +9,7 @@
 pub mod bits;
 pub mod hash;
 pub mod list;
+pub mod listpack;
 pub mod object;
 pub mod set;
 pub mod stream;

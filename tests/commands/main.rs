@@ -19,6 +19,7 @@ mod harness;
 mod connection;
 mod generic;
 mod hostile;
+mod list;
 mod server;
 mod string;
 

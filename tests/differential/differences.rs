@@ -55,6 +55,12 @@ pub const DIFFERENCES: &[Difference] = &[
         how: How::NotSent,
     },
     Difference {
+        name: "LPOS with the lowest RANK",
+        reason: "refused since 7.2; 7.0 overflows",
+        concerns: |argv| is(argv, 0, "lpos") && argv.iter().any(|arg| number(arg) == Some(i64::MIN)),
+        how: How::NotSent,
+    },
+    Difference {
         name: "NUL in option words",
         reason: "Redis compares options as C strings, so `EX\\0junk` is EX there; we compare all bytes",
         concerns: |argv| argv.iter().skip(2).any(|arg| is_option_before_nul(arg)),

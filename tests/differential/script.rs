@@ -22,6 +22,8 @@ pub struct Script {
     rng: Rng,
     subjects: Vec<Subject>,
     selects: bool,
+    /// Where in the command that is being made the number of its keys stands.
+    numkeys_at: Option<usize>,
     /// The family of the command that is being made: its keys are mostly those of its own type.
     group: Group,
 }
@@ -42,6 +44,9 @@ impl Subject {
         Subject { name: command.full_name.split('|').map(str::to_owned).collect(), tree, group: row.group }
     }
 }
+
+/// Commands that wait when nothing is there.
+const BLOCKING: [&str; 8] = ["blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin", "bzpopmax", "bzmpop"];
 
 /// The families that scripts are made of. `ANNULUS_DIFF_GROUPS=list,set` picks some; `generic` is always among them.
 fn groups() -> Vec<Group> {
@@ -67,7 +72,13 @@ impl Script {
         let wanted = groups();
         let chosen = table().all().filter(|command| wanted.contains(&command.row.group));
         let subjects = chosen.filter(|command| command.children.is_empty()).map(Subject::new).collect();
-        Script { rng: Rng::seed(seed), subjects, selects: table().find(b"select").is_some(), group: Group::Generic }
+        Script {
+            rng: Rng::seed(seed),
+            subjects,
+            selects: table().find(b"select").is_some(),
+            numkeys_at: None,
+            group: Group::Generic,
+        }
     }
 
     /// The names of the commands that scripts are made of.
@@ -84,7 +95,8 @@ impl Script {
     pub fn next(&mut self) -> Vec<Vec<u8>> {
         loop {
             let mut argv = self.command();
-            if self.rng.chance(1, 8) {
+            // One that waits must not wait long.
+            if self.rng.chance(1, 8) && !BLOCKING.iter().any(|name| is(&argv, 0, name)) {
                 self.bend(&mut argv);
             }
             self.make_safe(&mut argv);
@@ -98,8 +110,13 @@ impl Script {
         if self.selects && self.rng.chance(1, 60) {
             return vec![b"SELECT".to_vec(), self.rng.range(0..=DATABASES - 1).to_string().into_bytes()];
         }
-        let at = self.rng.below(self.subjects.len() as u64) as usize;
+        let mut at = self.rng.below(self.subjects.len() as u64) as usize;
+        if BLOCKING.contains(&self.subjects[at].name[0].as_str()) && self.rng.chance(7, 8) {
+            // They take their time.
+            at = self.rng.below(self.subjects.len() as u64) as usize;
+        }
         self.group = self.subjects[at].group;
+        self.numkeys_at = None;
         let mut argv: Vec<Vec<u8>> = Vec::new();
         for word in self.subjects[at].name.clone() {
             let word = self.any_case(&word);
@@ -111,7 +128,8 @@ impl Script {
             self.argument(argument, &mut argv);
         }
         // Options come in any order, which matters to the errors that come first.
-        if self.rng.chance(1, 6) && argv.len() > fixed {
+        let waits = BLOCKING.iter().any(|name| is(&argv, 0, name));
+        if !waits && self.rng.chance(1, 6) && argv.len() > fixed {
             self.rng.shuffle(&mut argv[fixed..]);
         }
         argv
@@ -122,6 +140,12 @@ impl Script {
             return;
         }
         let times = if argument.multiple { self.rng.range(1..=4) } else { 1 };
+        if argument.kind == ArgType::Key
+            && let Some(at) = self.numkeys_at.take()
+            && self.rng.chance(15, 16)
+        {
+            argv[at] = times.to_string().into_bytes();
+        }
         for time in 0..times {
             if let Some(token) = &argument.token
                 && (time == 0 || argument.multiple_token)
@@ -137,6 +161,9 @@ impl Script {
                 }
                 ArgType::Block => argument.parts.iter().for_each(|part| self.argument(part, argv)),
                 kind => {
+                    if argument.name == "numkeys" {
+                        self.numkeys_at = Some(argv.len());
+                    }
                     let value = self.value(kind, &argument.name);
                     argv.push(value);
                 }
@@ -148,6 +175,7 @@ impl Script {
         match kind {
             ArgType::Key => self.key(),
             ArgType::Pattern => self.pattern(),
+            ArgType::Double if name == "timeout" => self.word(&["0.001", "0.002", "0.01", "1e-3", "-1", "x"]),
             ArgType::Double => self.float(),
             ArgType::UnixTime => self.unix_time(),
             ArgType::Integer => match name {
@@ -158,12 +186,17 @@ impl Script {
                     self.word(&["0", "0", "0", "1", "", "-1", "+3", "17", "9007199254740992", "18446744073709551615"])
                 }
                 "count" => self.word(&["1", "3", "10", "1000", "0", "-1"]),
-                "start" | "end" | "offset" | "min-match-len" => self.position(),
+                "start" | "end" | "stop" | "offset" | "min-match-len" | "index" => self.position(),
+                "rank" | "num-matches" | "numkeys" | "limit" | "len" => match self.rng.below(8) {
+                    0 => self.integer(),
+                    _ => self.rng.range(-3..=5).to_string().into_bytes(),
+                },
                 _ => self.integer(),
             },
             _ => match name {
-                "type" => self.word(&["string", "STRING", "list", "nothing"]),
+                "type" => self.word(&["string", "STRING", "list", "set", "hash", "zset", "stream", "nothing"]),
                 "db" | "destination-db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
+                "element" | "pivot" | "member" | "field" if self.rng.chance(3, 4) => self.element(),
                 _ => self.string(),
             },
         }
@@ -244,6 +277,15 @@ impl Script {
                 (0..len).map(|_| b'a' + self.rng.below(4) as u8).collect()
             }
             _ => (0..self.rng.below(12)).map(|_| b'a' + self.rng.below(4) as u8).collect(),
+        }
+    }
+
+    /// A member of something, from a few that meet often.
+    fn element(&mut self) -> Vec<u8> {
+        match self.rng.below(4) {
+            0 => self.rng.below(30).to_string().into_bytes(),
+            1 => format!("-{}", self.rng.below(300_000)).into_bytes(),
+            _ => vec![b'a' + self.rng.below(12) as u8; 1 + self.rng.below(2) as usize],
         }
     }
 
