@@ -16,6 +16,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bitmap;
 mod connection;
 mod generic;
 mod hostile;
