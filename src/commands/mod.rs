@@ -16,6 +16,7 @@ pub mod connection;
 pub mod docs;
 pub mod generic;
 pub mod help;
+pub mod hyperloglog;
 pub mod keys;
 mod lcs;
 pub mod list;
@@ -34,6 +35,7 @@ pub static FAMILIES: &[&[Row]] = &[
     command::ROWS,
     connection::ROWS,
     generic::ROWS,
+    hyperloglog::ROWS,
     list::ROWS,
     lolwut::ROWS,
     server::ROWS,

@@ -587,7 +587,8 @@ impl<'a> WriteCx<'a> {
         self.read.cx.waiters.signal(self.read.cx.db, key);
     }
 
-    fn changed(&mut self, keys: u64) {
-        self.read.cx.metrics.changes += keys;
+    /// Counts changes beyond the one that each method here counts by itself.
+    pub fn changed(&mut self, changes: u64) {
+        self.read.cx.metrics.changes += changes;
     }
 }

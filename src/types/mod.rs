@@ -8,6 +8,7 @@
 
 pub mod bits;
 pub mod hash;
+pub mod hll;
 pub mod list;
 pub mod listpack;
 pub mod object;

@@ -20,6 +20,7 @@ mod bitmap;
 mod connection;
 mod generic;
 mod hostile;
+mod hyperloglog;
 mod list;
 mod server;
 mod string;

@@ -43,6 +43,12 @@ pub const DIFFERENCES: &[Difference] = &[
         how: How::NotSent,
     },
     Difference {
+        name: "PFSELFTEST",
+        reason: "takes seconds in Redis, and replies the same",
+        concerns: |argv| is(argv, 0, "pfselftest"),
+        how: How::NotSent,
+    },
+    Difference {
         name: "HELP texts",
         reason: "made from our rows, in our words",
         concerns: |argv| is(argv, 0, "object") && is(argv, 1, "help"),

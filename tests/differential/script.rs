@@ -200,6 +200,13 @@ impl Script {
                 "db" | "destination-db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
                 "encoding" => self
                     .word(&["u8", "u1", "i1", "i5", "u16", "i32", "i64", "u63", "u7", "i13", "u64", "i0", "8", "U8"]),
+                "subcommand" if self.group == Group::HyperLogLog => {
+                    self.word(&["GETREG", "DECODE", "encoding", "ToDense", "foo"])
+                }
+                "element" if self.group == Group::HyperLogLog => match self.rng.below(4) {
+                    0 => self.string(),
+                    _ => format!("e{}", self.rng.below(5000)).into_bytes(),
+                },
                 "element" | "pivot" | "member" | "field" if self.rng.chance(3, 4) => self.element(),
                 _ => self.string(),
             },
