@@ -60,20 +60,12 @@ const ABSENT: &[Family] = &[
         remark: "",
     },
     Family { name: "list", group: Some(Group::List), absent: "", remark: "`list-compress-depth` has no effect" },
-    Family {
-        name: "set",
-        group: None,
-        absent: "SADD, SCARD, SDIFF, SDIFFSTORE, SINTER, SINTERCARD, SINTERSTORE, SISMEMBER, SMEMBERS, SMISMEMBER, SMOVE, \
-                 SPOP, SRANDMEMBER, SREM, SSCAN, SUNION, SUNIONSTORE",
-        remark: "",
-    },
+    Family { name: "set", group: Some(Group::Set), absent: "", remark: "" },
     Family {
         name: "hash",
-        group: None,
-        absent: "HDEL, HEXISTS, HEXPIRE, HEXPIREAT, HEXPIRETIME, HGET, HGETALL, HINCRBY, HINCRBYFLOAT, HKEYS, HLEN, HMGET, \
-                 HMSET, HPERSIST, HPEXPIRE, HPEXPIREAT, HPEXPIRETIME, HPTTL, HRANDFIELD, HSCAN, HSET, HSETNX, HSTRLEN, \
-                 HTTL, HVALS",
-        remark: "",
+        group: Some(Group::Hash),
+        absent: "",
+        remark: "fields expire as in Redis 7.4; HGETDEL, HGETEX and HSETEX as in Redis 8",
     },
     Family {
         name: "sorted set",

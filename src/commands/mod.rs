@@ -15,13 +15,17 @@ pub mod command;
 pub mod connection;
 pub mod docs;
 pub mod generic;
+pub mod hash;
+pub mod hash_expiry;
 pub mod help;
 pub mod hyperloglog;
 pub mod keys;
 mod lcs;
 pub mod list;
 pub mod lolwut;
+mod page;
 pub mod server;
+pub mod set;
 pub mod string;
 pub mod table;
 mod walk;
@@ -35,9 +39,12 @@ pub static FAMILIES: &[&[Row]] = &[
     command::ROWS,
     connection::ROWS,
     generic::ROWS,
+    hash::ROWS,
+    hash_expiry::ROWS,
     hyperloglog::ROWS,
     list::ROWS,
     lolwut::ROWS,
     server::ROWS,
+    set::ROWS,
     string::ROWS,
 ];

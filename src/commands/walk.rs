@@ -14,12 +14,13 @@
 
 use std::collections::HashSet;
 
+use super::page::{Page, parse_cursor};
 use crate::base::glob;
-use crate::base::num::{format_u64, parse_i64};
+use crate::base::num::format_u64;
 use crate::base::rng::Rng;
 use crate::base::{DbIndex, ShardId};
 use crate::keyspace::CURSOR_BITS;
-use crate::resp::{Args, CommandError, OwnedArgs};
+use crate::resp::{CommandError, OwnedArgs};
 use crate::shard::Shard;
 use crate::shard::cx::WriteCx;
 use crate::shard::slots::SlotMap;
@@ -123,7 +124,8 @@ pub(super) fn scan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
     Box::pin(async move {
         let args = args.as_args();
         let cursor = parse_cursor(args.get(1)).ok_or(CommandError::InvalidCursor)?;
-        let (filter, count) = parse_scan_options(args)?;
+        let page = Page::parse(args, 2, true)?;
+        let (filter, count) = (Filter::new(page.pattern, page.type_name), page.count);
         let slots = coordinator.slots();
         let db = coordinator.origin().db;
         let mut place = Place::from_cursor(cursor, slots);
@@ -195,50 +197,6 @@ impl Place {
     }
 }
 
-/// Reads a cursor as C's `strtoul` does, except for white space: an optional sign, then digits to the end or the first NUL, and
-/// nothing at all is 0.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
-    let end = text.iter().position(|&byte| byte == 0).unwrap_or(text.len());
-    let (negative, digits) = match &text[..end] {
-        [] => return Some(0),
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(if negative { number.wrapping_neg() } else { number })
-}
-
-fn parse_scan_options(args: Args<'_>) -> Result<(Filter, usize), CommandError> {
-    let (mut pattern, mut type_name, mut count) = (None, None, 10);
-    let mut at = 2;
-    while at < args.len() {
-        let word = args.get(at);
-        // Every option takes one argument.
-        if at + 1 == args.len() {
-            return Err(CommandError::Syntax);
-        }
-        let argument = args.get(at + 1);
-        if word.eq_ignore_ascii_case(b"count") {
-            count = parse_i64(argument).ok_or(CommandError::NotAnInteger)?;
-            if count < 1 {
-                return Err(CommandError::Syntax);
-            }
-        } else if word.eq_ignore_ascii_case(b"match") {
-            pattern = Some(argument);
-        } else if word.eq_ignore_ascii_case(b"type") {
-            type_name = Some(argument);
-        } else {
-            return Err(CommandError::Syntax);
-        }
-        at += 2;
-    }
-    Ok((Filter::new(pattern, type_name), usize::try_from(count).unwrap_or(usize::MAX)))
-}
-
 /// RANDOMKEY: a shard by its number of keys, then a key of it. As good as uniform while few keys have expired unnoticed.
 pub(super) fn randomkey(coordinator: Coordinator, _: OwnedArgs) -> Plan {
     Box::pin(async move {
@@ -302,24 +260,6 @@ mod tests {
         }
         assert_eq!(Place::from_cursor(0, SlotMap::new(4)), Some(Place { shard: ShardId(0), position: 0 }));
         assert_eq!(Place::from_cursor(3, SlotMap::new(3)), None, "there is no such shard");
-    }
-
-    #[test]
-    fn cursors_are_read_as_redis_reads_them() {
-        for (text, cursor) in [
-            ("", 0),
-            ("0", 0),
-            ("+7", 7),
-            ("-1", u64::MAX),
-            ("18446744073709551615", u64::MAX),
-            ("007", 7),
-            ("1\0x", 1),
-        ] {
-            assert_eq!(parse_cursor(text.as_bytes()), Some(cursor), "{text:?}");
-        }
-        for text in ["abc", " 0", "0 ", "1x", "-", "+", "18446744073709551616", "1.5"] {
-            assert_eq!(parse_cursor(text.as_bytes()), None, "{text:?}");
-        }
     }
 
     #[test]

@@ -4,11 +4,35 @@
 //! in Redis. Absent on purpose: the limits' meaning, which stands with each type.
 
 use super::Config;
+use crate::types::hash::HashLimits;
 use crate::types::list::ListLimits;
+use crate::types::set::SetLimits;
+
+/// A setting that is never negative.
+fn count(setting: i64) -> usize {
+    usize::try_from(setting).unwrap_or(0)
+}
 
 impl Config {
     /// `list-max-listpack-size`.
     pub fn list_limits(&self) -> ListLimits {
         ListLimits { node_size: self.list_max_listpack_size }
+    }
+
+    /// `hash-max-listpack-entries` and `hash-max-listpack-value`.
+    pub fn hash_limits(&self) -> HashLimits {
+        HashLimits {
+            listpack_entries: count(self.hash_max_listpack_entries),
+            listpack_value: usize::try_from(self.hash_max_listpack_value).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// `set-max-intset-entries`, `set-max-listpack-entries` and `set-max-listpack-value`.
+    pub fn set_limits(&self) -> SetLimits {
+        SetLimits {
+            intset_entries: count(self.set_max_intset_entries),
+            listpack_entries: count(self.set_max_listpack_entries),
+            listpack_value: usize::try_from(self.set_max_listpack_value).unwrap_or(usize::MAX),
+        }
     }
 }

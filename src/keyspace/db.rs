@@ -11,6 +11,8 @@
 //! Belongs to one shard, on its core. Absent on purpose: a clock (a key that has expired is found like any other; the
 //! caller, who knows the time, asks [`Entry::is_expired`]), notifications, and anything a client would see.
 
+use std::collections::BTreeSet;
+
 use super::expiry::ExpiryPass;
 use super::record::{Entry, Record};
 use super::table::{HashKey, Ruins, Spot, Table};
@@ -30,6 +32,8 @@ pub struct Db<H = ahash::RandomState> {
     ruins: Vec<Ruins>,
     /// Large values that nobody can reach any more and that are being freed in slices.
     buried: Vec<Object>,
+    /// For each value of which parts expire (fields of a hash), when the first does, and its key.
+    parts: BTreeSet<(Millis, Box<[u8]>)>,
 }
 
 /// What a database takes, in allocated bytes.
@@ -59,6 +63,7 @@ impl<H: HashKey> Db<H> {
             pass: ExpiryPass::default(),
             ruins: Vec::new(),
             buried: Vec::new(),
+            parts: BTreeSet::new(),
         }
     }
 
@@ -242,9 +247,49 @@ impl<H: HashKey> Db<H> {
 
     /// Gives up a record that was taken out. If freeing its value would take long, that is left to [`Db::free_buried`].
     pub fn bury(&mut self, mut record: Record) {
+        self.forget_parts(&record);
         if let Some(object) = record.take_object() {
             self.bury_object(*object);
         }
+    }
+
+    /// The record leaves: nothing in it is to be found by its deadline any more.
+    fn forget_parts(&mut self, record: &Record) {
+        if let Value::Object(object) = record.value()
+            && let Some(due) = object.next_expiry()
+        {
+            self.parts.remove(&(due, record.key().into()));
+        }
+    }
+
+    /// The first part of the value at `key` that expires is another one now, or expires at another time.
+    pub fn note_parts(&mut self, key: &[u8], before: Option<Millis>, after: Option<Millis>) {
+        if before != after {
+            if let Some(due) = before {
+                self.parts.remove(&(due, key.into()));
+            }
+            self.parts.extend(after.map(|due| (due, key.into())));
+        }
+    }
+
+    /// When the first part of any value expires.
+    pub fn next_part_expiry(&self) -> Option<Millis> {
+        self.parts.first().map(|(due, _)| *due)
+    }
+
+    /// Lets `expire` at one value of which parts are due; none if there is none. It takes out what is due, or some of it.
+    pub fn expire_parts<R>(&mut self, now: Millis, expire: impl FnOnce(&mut Object) -> R) -> Option<R> {
+        let (due, key) = self.parts.first().filter(|(due, _)| *due <= now)?.clone();
+        let entry = self.find_mut(&key);
+        let mut entry = entry.expect("a value of which parts expire is in the database");
+        let (result, after, dead) = entry
+            .with_object(|object| (expire(object), object.next_expiry(), object.is_dead()))
+            .expect("only objects have parts that expire");
+        if dead {
+            entry.bury();
+        }
+        self.note_parts(&key, Some(due), after.filter(|_| !dead));
+        Some(result)
     }
 
     fn bury_object(&mut self, object: Object) {
@@ -277,6 +322,7 @@ impl<H: HashKey> Db<H> {
     {
         if !self.is_empty() {
             self.ruins.push(self.table.take_ruins());
+            self.parts.clear();
             self.expires = 0;
             self.pass = ExpiryPass::default();
         }
@@ -326,6 +372,7 @@ impl<H: HashKey> Db<H> {
         let record = self.table.remove(at, hash);
         self.record_bytes -= record.bytes();
         self.expires -= usize::from(record.expire_at().is_some());
+        self.forget_parts(&record);
         record
     }
 
@@ -335,7 +382,18 @@ impl<H: HashKey> Db<H> {
             self.expires += 1;
             self.pass.note(expire_at);
         }
+        if let Value::Object(object) = record.value() {
+            self.note_parts(record.key(), None, object.next_expiry());
+        }
         self.table.insert(at, hash, record)
+    }
+}
+
+/// When the first part of a value expires, if parts of it do.
+fn part_expiry(value: Value<'_>) -> Option<Millis> {
+    match value {
+        Value::Object(object) => object.next_expiry(),
+        Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => None,
     }
 }
 
@@ -403,6 +461,9 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     /// Replaces everything but the key. In place, without allocating, while the size class stays the same.
     pub fn assign(&mut self, value: NewValue<'_>, expire: Option<Millis>, access: u32) {
         if !self.overwrite(&value, expire, access) {
+            let before = part_expiry(self.value());
+            let after = if let NewValue::Object(object) = &value { object.next_expiry() } else { None };
+            self.note_parts(before, after);
             let old = self.change(|record| {
                 let old = record.take_object();
                 record.assign(value, expire, access);
@@ -418,6 +479,13 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     #[inline]
     pub fn with_object<R>(&mut self, change: impl FnOnce(&mut Object) -> R) -> Option<R> {
         self.db.table.slot_mut(self.at).with_object(change)
+    }
+
+    fn note_parts(&mut self, before: Option<Millis>, after: Option<Millis>) {
+        if before != after {
+            let key: Box<[u8]> = self.key().into();
+            self.db.note_parts(&key, before, after);
+        }
     }
 
     /// Takes the key out and gives it up.
@@ -454,6 +522,7 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
 
     /// Puts another record with the same key in this one's place.
     fn replace(&mut self, record: Record) -> Record {
+        self.note_parts(part_expiry(self.value()), part_expiry(record.value()));
         self.change(|old| std::mem::replace(old, record))
     }
 

@@ -70,6 +70,11 @@ impl Keyspace {
         (a, b)
     }
 
+    /// Whether anything expires: keys, or parts of values.
+    pub fn has_expiry(&self) -> bool {
+        self.dbs.iter().any(|db| db.expires_len() > 0 || db.next_part_expiry().is_some())
+    }
+
     /// Whether large values wait to be freed.
     pub fn has_buried(&self) -> bool {
         self.dbs.iter().any(Db::has_buried)

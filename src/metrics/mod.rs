@@ -40,6 +40,8 @@ pub struct ShardMetrics {
     pub keyspace_misses: u64,
     /// Keys removed because their time had come, on access or by the active cycle.
     pub expired_keys: u64,
+    /// Fields of hashes that were removed because their time had come.
+    pub expired_fields: u64,
     /// Active expiry cycles that stopped at their budget with work left.
     pub expire_cycles_capped: u64,
     /// Changes to the keyspace since the last save: not reset by CONFIG RESETSTAT.
@@ -120,6 +122,7 @@ impl ShardMetrics {
         self.keyspace_hits += other.keyspace_hits;
         self.keyspace_misses += other.keyspace_misses;
         self.expired_keys += other.expired_keys;
+        self.expired_fields += other.expired_fields;
         self.expire_cycles_capped += other.expire_cycles_capped;
         self.changes += other.changes;
         self.auth_failures += other.auth_failures;

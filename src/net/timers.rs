@@ -8,6 +8,7 @@ use crate::dispatch::Engine;
 use crate::rt::clock::Clock;
 use crate::session::Closing;
 use crate::shard::{Shard, Stop};
+use crate::types::{DataType, Hash, Object};
 
 /// Time one active expiry cycle may take, microseconds, at `active-expire-effort` 1 and more for each step above. With the
 /// pause below that is a quarter of a core at most, as in Redis, in pieces that no client notices.
@@ -43,7 +44,7 @@ impl Timers {
     /// Does what is due. True if there is more to do at once.
     pub fn run(&mut self, engine: &mut Engine, now: Now, clock: &Clock) -> bool {
         let busy = free_dropped(engine, clock);
-        if engine.shard.active_expire && now.mono_us >= self.expire_from_us && engine.shard.keyspace.expires_len() > 0 {
+        if engine.shard.active_expire && now.mono_us >= self.expire_from_us && engine.shard.keyspace.has_expiry() {
             self.expire(engine, now, clock);
         }
         if engine.shard.config.timeout > 0 && now.mono_us >= self.idle_from_us {
@@ -75,6 +76,15 @@ impl Timers {
         let mut behind = false;
         'databases: for _ in 0..databases {
             let db = &mut shard.keyspace.dbs_mut()[self.expire_db % databases];
+            while let Some(expired) = db.expire_parts(now.millis(), |object| expire_fields(object, now.millis())) {
+                shard.metrics.expired_fields += expired as u64;
+                shard.metrics.changes += expired as u64;
+                if clock.mono_us().saturating_sub(begun_us) > cycle_us {
+                    behind = true;
+                    shard.metrics.expire_cycles_capped += 1;
+                    break 'databases;
+                }
+            }
             loop {
                 let progress = db.expire_due(now.millis(), EXPIRE_STEP, |_| ());
                 shard.metrics.expired_keys += progress.expired as u64;
@@ -109,9 +119,15 @@ impl Timers {
     }
 }
 
+/// Takes some of the fields that are due out of a hash.
+fn expire_fields(object: &mut Object, now: Millis) -> usize {
+    Hash::of_mut(object).map_or(0, |hash| hash.expire(now, EXPIRE_STEP))
+}
+
 /// A lower bound on when the next key of any database is due.
 fn earliest_expiry(shard: &Shard) -> Option<Millis> {
-    shard.keyspace.dbs().iter().filter(|db| db.expires_len() > 0).filter_map(|db| db.earliest_expiry()).min()
+    let dbs = shard.keyspace.dbs().iter();
+    dbs.flat_map(|db| [db.earliest_expiry(), db.next_part_expiry()]).flatten().min()
 }
 
 fn free_dropped(engine: &mut Engine, clock: &Clock) -> bool {

@@ -344,13 +344,18 @@ impl<'a> WriteCx<'a> {
                 let mut env = Env { config, now: *now, rng, changes: 0 };
                 let outcome = entry.with_object(|object| {
                     let value = T::of_mut(object)?;
+                    let before = value.next_expiry();
                     let result = change(value, &mut env);
-                    Some((result, T::DIES_EMPTY && value.is_empty()))
+                    Some((result, T::DIES_EMPTY && value.is_empty(), before, value.next_expiry()))
                 });
                 metrics.changes += env.changes;
-                let (result, dead) = outcome.flatten().ok_or(CommandError::WrongType)?;
+                let (result, dead, before, after) = outcome.flatten().ok_or(CommandError::WrongType)?;
                 if dead {
                     entry.bury();
+                }
+                // Only hashes have parts that expire; for the other types this is nothing.
+                if before != after {
+                    db.note_parts(key, before, after.filter(|_| !dead));
                 }
                 waiters.signal(*index, key);
                 return Ok(Some(result));

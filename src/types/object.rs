@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::{Hash, List, Set, Stream, Zset};
+use crate::base::time::Millis;
 
 /// What every type can be asked, whatever it holds.
 pub trait DataType: Default + Clone + Send + 'static {
@@ -26,6 +27,10 @@ pub trait DataType: Default + Clone + Send + 'static {
     /// Frees about so many elements of a value that nobody will read again; true while there are more. The way to free a
     /// large value in slices.
     fn free_some(&mut self, elements_max: usize) -> bool;
+    /// When the first part of it expires, if parts of it do.
+    fn next_expiry(&self) -> Option<Millis> {
+        None
+    }
     /// The value in an object, if it is of this type.
     fn of(object: &Object) -> Option<&Self>;
     /// As [`DataType::of`], to change it.
@@ -135,6 +140,11 @@ impl Object {
     /// See [`DataType::allocated_bytes`].
     pub fn allocated_bytes(&self) -> usize {
         each!(self, value => value.allocated_bytes())
+    }
+
+    /// See [`DataType::next_expiry`].
+    pub fn next_expiry(&self) -> Option<Millis> {
+        each!(self, value => value.next_expiry())
     }
 
     /// See [`DataType::free_some`].

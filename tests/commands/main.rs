@@ -19,10 +19,12 @@ mod harness;
 mod bitmap;
 mod connection;
 mod generic;
+mod hash;
 mod hostile;
 mod hyperloglog;
 mod list;
 mod server;
+mod set;
 mod string;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};

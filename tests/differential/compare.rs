@@ -14,6 +14,8 @@ pub enum How {
     Near(i64),
     /// Elements of an array in any order.
     AnyOrder,
+    /// Pairs of a flat array or a map, in any order.
+    AnyPairs,
     /// A page of SCAN: a cursor and some keys; where it ends is each server's own affair. Errors byte for byte.
     Page,
     /// A key or nothing.
@@ -38,7 +40,11 @@ pub fn how(argv: &[Vec<u8>]) -> How {
     match name.as_slice() {
         b"ttl" | b"expiretime" => How::Near(CLOCK_SECS),
         b"pttl" | b"pexpiretime" => How::Near(CLOCK_SECS * 1000),
-        b"keys" => How::AnyOrder,
+        b"keys" | b"smembers" | b"sinter" | b"sunion" | b"sdiff" => How::AnyOrder,
+        b"hgetall" => How::AnyPairs,
+        b"hkeys" | b"hvals" => How::AnyOrder,
+        b"sscan" | b"hscan" | b"zscan" => How::Page,
+        b"srandmember" | b"hrandfield" | b"zrandmember" => How::SameType,
         b"object" if is(argv, 1, "encoding") => How::Encoding,
         b"scan" => How::Page,
         b"randomkey" => How::AnyKey,
@@ -54,6 +60,8 @@ pub fn equal(how: How, theirs: &[u8], ours: &[u8]) -> bool {
     match (how, &decode(theirs).0, &decode(ours).0) {
         (How::Near(distance), Value::Int(a), Value::Int(b)) => *a >= 0 && *b >= 0 && a.abs_diff(*b) <= distance as u64,
         (How::AnyOrder, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
+        (How::AnyOrder, Value::Set(a), Value::Set(b)) => sorted(a) == sorted(b),
+        (How::AnyPairs, a, b) => matches!((pairs(a), pairs(b)), (Some(a), Some(b)) if a == b),
         (How::Page, a, b) => is_page(a) && is_page(b),
         (How::Encoding, Value::Bulk(theirs), Value::Bulk(ours)) => {
             ours == b"listpack" && (theirs == b"quicklist" || theirs == b"hashtable")
@@ -69,6 +77,19 @@ pub fn sorted(values: &[Value]) -> Vec<&[u8]> {
     let mut strings: Vec<&[u8]> = values.iter().filter_map(Value::bytes).collect();
     strings.sort_unstable();
     strings
+}
+
+/// The pairs of a map, or of an array whose elements alternate, sorted; none if it is neither.
+fn pairs(value: &Value) -> Option<Vec<(&[u8], &[u8])>> {
+    let mut pairs: Vec<(&[u8], &[u8])> = match value {
+        Value::Map(pairs) => pairs.iter().map(|(a, b)| Some((a.bytes()?, b.bytes()?))).collect::<Option<_>>()?,
+        Value::Array(elements) => {
+            elements.chunks(2).map(|pair| Some((pair[0].bytes()?, pair.get(1)?.bytes()?))).collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    pairs.sort_unstable();
+    Some(pairs)
 }
 
 fn is_page(value: &Value) -> bool {

@@ -258,7 +258,7 @@ impl Script {
     fn group_of_key(&mut self) -> &'static str {
         const LETTERS: [&str; 8] = ["k", "l", "s", "h", "z", "x", "b", "p"];
         match self.group {
-            _ if self.rng.chance(1, 12) => *self.rng.pick(&LETTERS),
+            _ if self.rng.chance(1, 12) => LETTERS[self.rng.below(8) as usize],
             Group::String => "k",
             Group::List => "l",
             Group::Set => "s",
@@ -267,7 +267,7 @@ impl Script {
             Group::Stream => "x",
             Group::Bitmap => "b",
             Group::HyperLogLog => "p",
-            _ => *self.rng.pick(&LETTERS),
+            _ => LETTERS[self.rng.below(8) as usize],
         }
     }
 

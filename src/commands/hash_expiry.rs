@@ -1,0 +1,523 @@
+//! When fields of hashes expire: the HEXPIRE family of Redis 7.4, and HGETDEL, HGETEX and HSETEX of Redis 8.
+//!
+//! Every command names its fields behind the word FIELDS and their number, and replies with one number or value for each:
+//! -2 there is no such field, -1 it does not expire, 0 the condition is not met, 1 done, 2 the time has passed and the field is gone.
+//!
+//! Fields that are due are taken out before a command writes; how deadlines are kept is told in `types::hash`.
+
+use super::docs::Group;
+use super::keys::{KeyFlags, KeySpec};
+use super::table::{Flags, Row, Run};
+use crate::base::num::parse_i64;
+use crate::base::time::Millis;
+use crate::resp::{Args, CommandError, Reply};
+use crate::shard::cx::{DataFn, ReadCx, WriteCx};
+use crate::types::hash::Hash;
+use crate::types::listpack::Item;
+
+/// What all rows of this file share.
+const HASH: Row = Row { group: Group::Hash, ..Row::DEFAULT };
+
+/// The rows of hashes that are about expiry.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "hexpire",
+        usage: "key seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
+        summary: "Lets fields expire after so many seconds.",
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -6,
+        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.and(KeyFlags::UPDATE))],
+        run: Run::Data(DataFn::Write(hexpire)),
+        ..HASH
+    },
+    Row {
+        name: "hexpireat",
+        usage: "key unix-time-seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
+        summary: "Lets fields expire at a point in time, in seconds since 1970.",
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -6,
+        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.and(KeyFlags::UPDATE))],
+        run: Run::Data(DataFn::Write(hexpireat)),
+        ..HASH
+    },
+    Row {
+        name: "hexpiretime",
+        usage: "key FIELDS numfields field [field ...]",
+        summary: "Replies with when fields expire, in seconds since 1970.",
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -5,
+        flags: Flags::READONLY.and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RO.and(KeyFlags::ACCESS))],
+        run: Run::Data(DataFn::Read(hexpiretime)),
+        ..HASH
+    },
+    Row {
+        name: "hgetdel",
+        usage: "key FIELDS numfields field [field ...]",
+        summary: "Replies with the values of fields and removes them.",
+        since: "8.0.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -5,
+        flags: Flags::WRITE.and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.and(KeyFlags::ACCESS).and(KeyFlags::DELETE))],
+        run: Run::Data(DataFn::Write(hgetdel)),
+        ..HASH
+    },
+    Row {
+        name: "hgetex",
+        usage: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] FIELDS numfields field [field ...]",
+        summary: "Replies with the values of fields and changes when they expire.",
+        since: "8.0.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -5,
+        flags: Flags::WRITE.and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.and(KeyFlags::ACCESS).and(KeyFlags::UPDATE))],
+        run: Run::Data(DataFn::Write(hgetex)),
+        ..HASH
+    },
+    Row {
+        name: "hpersist",
+        usage: "key FIELDS numfields field [field ...]",
+        summary: "Takes away when fields expire.",
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -5,
+        flags: Flags::WRITE.and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.and(KeyFlags::UPDATE))],
+        run: Run::Data(DataFn::Write(hpersist)),
+        ..HASH
+    },
+    Row {
+        name: "hpexpire",
+        usage: "key milliseconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
+        summary: "Lets fields expire after so many milliseconds.",
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -6,
+        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.and(KeyFlags::UPDATE))],
+        run: Run::Data(DataFn::Write(hpexpire)),
+        ..HASH
+    },
+    Row {
+        name: "hpexpireat",
+        usage: "key unix-time-milliseconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
+        summary: "Lets fields expire at a point in time, in milliseconds since 1970.",
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -6,
+        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.and(KeyFlags::UPDATE))],
+        run: Run::Data(DataFn::Write(hpexpireat)),
+        ..HASH
+    },
+    Row {
+        name: "hpexpiretime",
+        usage: "key FIELDS numfields field [field ...]",
+        summary: "Replies with when fields expire, in milliseconds since 1970.",
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -5,
+        flags: Flags::READONLY.and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RO.and(KeyFlags::ACCESS))],
+        run: Run::Data(DataFn::Read(hpexpiretime)),
+        ..HASH
+    },
+    Row {
+        name: "hpttl",
+        usage: "key FIELDS numfields field [field ...]",
+        summary: "Replies with the time to live of fields in milliseconds.",
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -5,
+        flags: Flags::READONLY.and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RO.and(KeyFlags::ACCESS))],
+        tips: &["nondeterministic_output"],
+        run: Run::Data(DataFn::Read(hpttl)),
+        ..HASH
+    },
+    Row {
+        name: "hsetex",
+        usage: "key [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value ...]",
+        summary: "Gives fields values and says when they expire.",
+        since: "8.0.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -6,
+        flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RW.and(KeyFlags::UPDATE))],
+        run: Run::Data(DataFn::Write(hsetex)),
+        ..HASH
+    },
+    Row {
+        name: "httl",
+        usage: "key FIELDS numfields field [field ...]",
+        summary: "Replies with the time to live of fields in seconds.",
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of fields.",
+        arity: -5,
+        flags: Flags::READONLY.and(Flags::FAST),
+        keys: &[KeySpec::one(1, KeyFlags::RO.and(KeyFlags::ACCESS))],
+        tips: &["nondeterministic_output"],
+        run: Run::Data(DataFn::Read(httl)),
+        ..HASH
+    },
+];
+
+type Done = Result<(), CommandError>;
+
+const NO_FIELD: i64 = -2;
+const NO_DEADLINE: i64 = -1;
+const NOT_MET: i64 = 0;
+const DONE: i64 = 1;
+const GONE: i64 = 2;
+
+/// The latest deadline of a field, milliseconds since 1970: 46 bits, as in Redis.
+const DEADLINE_MAX: i64 = (0xffff_ffff_ffff - 1) >> 2;
+
+fn push_item(reply: &mut Reply, item: Item<'_>) {
+    match item {
+        Item::Bytes(bytes) => reply.bulk(bytes),
+        Item::Int(number) => reply.bulk_int(number),
+    }
+}
+
+/// Reads `FIELDS numfields` from argument `at` on; the fields are `width` arguments each and the last of the command. Returns where
+/// the first is.
+fn fields(args: Args<'_>, at: usize, width: usize) -> Result<usize, CommandError> {
+    if at + 1 >= args.len() || !args.get(at).eq_ignore_ascii_case(b"fields") {
+        return Err(CommandError::Custom("ERR Mandatory argument FIELDS is missing or not at the right position"));
+    }
+    let count = parse_i64(args.get(at + 1)).filter(|count| *count > 0).and_then(|count| usize::try_from(count).ok());
+    let count = count.ok_or(CommandError::Custom("ERR Parameter `numFields` should be greater than 0"))?;
+    if count.checked_mul(width) != Some(args.len() - at - 2) {
+        return Err(CommandError::Custom("ERR The `numfields` parameter must match the number of arguments"));
+    }
+    Ok(at + 2)
+}
+
+/// In which unit a time is given, and whether it counts from now.
+#[derive(Clone, Copy)]
+struct Unit {
+    millis: i64,
+    from_now: bool,
+}
+
+const SECONDS: Unit = Unit { millis: 1000, from_now: true };
+const MILLISECONDS: Unit = Unit { millis: 1, from_now: true };
+const UNIX_SECONDS: Unit = Unit { millis: 1000, from_now: false };
+const UNIX_MILLISECONDS: Unit = Unit { millis: 1, from_now: false };
+
+impl Unit {
+    fn deadline(self, text: &[u8], now: Millis, command: &'static str) -> Result<Millis, CommandError> {
+        let number = parse_i64(text).ok_or(CommandError::NotAnInteger)?;
+        if number < 0 {
+            return Err(CommandError::Custom("ERR invalid expire time, must be >= 0"));
+        }
+        let base = if self.from_now { now.0 } else { 0 };
+        let due = number.checked_mul(self.millis).and_then(|millis| millis.checked_add(base));
+        due.filter(|due| *due <= DEADLINE_MAX).map(Millis).ok_or(CommandError::InvalidExpire(command))
+    }
+}
+
+/// Under which condition a deadline is set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Condition {
+    Always,
+    None,
+    Some,
+    Later,
+    Earlier,
+}
+
+impl Condition {
+    fn parse(word: &[u8]) -> Option<Condition> {
+        let words = [
+            (&b"nx"[..], Condition::None),
+            (b"xx", Condition::Some),
+            (b"gt", Condition::Later),
+            (b"lt", Condition::Earlier),
+        ];
+        words.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, condition)| condition)
+    }
+
+    /// No deadline is later than any.
+    fn met(self, old: Option<Millis>, new: Millis) -> bool {
+        match self {
+            Condition::Always => true,
+            Condition::None => old.is_none(),
+            Condition::Some => old.is_some(),
+            Condition::Later => old.is_some_and(|old| new > old),
+            Condition::Earlier => old.is_none_or(|old| new < old),
+        }
+    }
+}
+
+fn set_deadlines(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, unit: Unit, name: &'static str) -> Done {
+    let now = cx.now().millis();
+    let due = unit.deadline(args.get(2), now, name)?;
+    let condition = Condition::parse(args.get(3));
+    let first = fields(args, if condition.is_some() { 4 } else { 3 }, 1)?;
+    let condition = condition.unwrap_or(Condition::Always);
+    let names = args.slice(first);
+    reply.array(names.len());
+    let mark = reply.mark();
+    let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
+        let expired = hash.expire(now, usize::MAX);
+        env.changed(expired as u64);
+        for field in names.iter() {
+            let outcome = match hash.get(field, now) {
+                None => NO_FIELD,
+                Some(_) if !condition.met(hash.deadline(field), due) => NOT_MET,
+                Some(_) if due <= now => {
+                    hash.remove(field);
+                    GONE
+                }
+                Some(_) => {
+                    hash.set_deadline(field, Some(due));
+                    DONE
+                }
+            };
+            env.changed(u64::from(outcome > NOT_MET));
+            reply.int(outcome);
+        }
+    })?;
+    if done.is_none() {
+        reply.truncate(mark);
+        names.iter().for_each(|_| reply.int(NO_FIELD));
+    }
+    Ok(())
+}
+
+fn hexpire(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    set_deadlines(cx, args, reply, SECONDS, "hexpire")
+}
+
+fn hpexpire(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    set_deadlines(cx, args, reply, MILLISECONDS, "hpexpire")
+}
+
+fn hexpireat(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    set_deadlines(cx, args, reply, UNIX_SECONDS, "hexpireat")
+}
+
+fn hpexpireat(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    set_deadlines(cx, args, reply, UNIX_MILLISECONDS, "hpexpireat")
+}
+
+fn show_deadlines(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply, show: impl Fn(Millis) -> i64) -> Done {
+    let now = cx.now().millis();
+    let names = args.slice(fields(args, 2, 1)?);
+    let hash = cx.typed::<Hash>(args.get(1))?;
+    reply.array(names.len());
+    for field in names.iter() {
+        reply.int(match hash.filter(|hash| hash.get(field, now).is_some()) {
+            None => NO_FIELD,
+            Some(hash) => hash.deadline(field).map_or(NO_DEADLINE, &show),
+        });
+    }
+    Ok(())
+}
+
+/// Seconds, the part of one counted as a whole.
+fn up_to_seconds(millis: i64) -> i64 {
+    millis.saturating_add(999) / 1000
+}
+
+fn httl(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    let now = cx.now().millis();
+    show_deadlines(cx, args, reply, |due| up_to_seconds(due.0 - now.0))
+}
+
+fn hpttl(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    let now = cx.now().millis();
+    show_deadlines(cx, args, reply, |due| due.0 - now.0)
+}
+
+fn hexpiretime(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    show_deadlines(cx, args, reply, |due| up_to_seconds(due.0))
+}
+
+fn hpexpiretime(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    show_deadlines(cx, args, reply, |due| due.0)
+}
+
+fn hpersist(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    let now = cx.now().millis();
+    let names = args.slice(fields(args, 2, 1)?);
+    reply.array(names.len());
+    let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
+        let expired = hash.expire(now, usize::MAX);
+        env.changed(expired as u64);
+        for field in names.iter() {
+            let outcome = match hash.get(field, now) {
+                None => NO_FIELD,
+                Some(_) if hash.deadline(field).is_none() => NO_DEADLINE,
+                Some(_) => {
+                    hash.set_deadline(field, None);
+                    env.changed(1);
+                    DONE
+                }
+            };
+            reply.int(outcome);
+        }
+    })?;
+    if done.is_none() {
+        names.iter().for_each(|_| reply.int(NO_FIELD));
+    }
+    Ok(())
+}
+
+// Values and deadlines together.
+
+/// What HGETEX and HSETEX do with the deadline of a field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Lifetime {
+    /// Nothing was said: HGETEX leaves it, HSETEX drops it.
+    Unsaid,
+    Until(Millis),
+    Persist,
+    Keep,
+}
+
+/// The options in front of FIELDS.
+struct Options {
+    lifetime: Lifetime,
+    /// FNX (none of the fields may be there) or FXX (all of them must be).
+    all_there: Option<bool>,
+    fields_at: usize,
+}
+
+impl Options {
+    fn parse(args: Args<'_>, now: Millis, command: &'static str, sets: bool) -> Result<Options, CommandError> {
+        let mut options = Options { lifetime: Lifetime::Unsaid, all_there: None, fields_at: 2 };
+        while options.fields_at < args.len() {
+            let word = args.get(options.fields_at);
+            let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+            let unit = match () {
+                () if is("ex") => Some(SECONDS),
+                () if is("px") => Some(MILLISECONDS),
+                () if is("exat") => Some(UNIX_SECONDS),
+                () if is("pxat") => Some(UNIX_MILLISECONDS),
+                () => None,
+            };
+            let lifetime = match unit {
+                Some(unit) if options.fields_at + 1 < args.len() => {
+                    options.fields_at += 1;
+                    Some(Lifetime::Until(unit.deadline(args.get(options.fields_at), now, command)?))
+                }
+                Some(_) => return Err(CommandError::Syntax),
+                None if !sets && is("persist") => Some(Lifetime::Persist),
+                None if sets && is("keepttl") => Some(Lifetime::Keep),
+                None => None,
+            };
+            match lifetime {
+                Some(lifetime) if options.lifetime == Lifetime::Unsaid => options.lifetime = lifetime,
+                Some(_) => return Err(CommandError::Syntax),
+                None if sets && (is("fnx") || is("fxx")) && options.all_there.is_none() => {
+                    options.all_there = Some(is("fxx"));
+                }
+                None => break,
+            }
+            options.fields_at += 1;
+        }
+        Ok(options)
+    }
+}
+
+fn hgetdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    let names = args.slice(fields(args, 2, 1)?);
+    reply.array(names.len());
+    let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
+        let now = env.now.millis();
+        let expired = hash.expire(now, usize::MAX);
+        env.changed(expired as u64);
+        for field in names.iter() {
+            match hash.get(field, now) {
+                Some(value) => push_item(reply, value),
+                None => reply.null(),
+            }
+            env.changed(u64::from(hash.remove(field)));
+        }
+    })?;
+    if done.is_none() {
+        names.iter().for_each(|_| reply.null());
+    }
+    Ok(())
+}
+
+fn hgetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    let now = cx.now().millis();
+    let options = Options::parse(args, now, "hgetex", false)?;
+    let names = args.slice(fields(args, options.fields_at, 1)?);
+    reply.array(names.len());
+    let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
+        let expired = hash.expire(now, usize::MAX);
+        env.changed(expired as u64);
+        for field in names.iter() {
+            let Some(value) = hash.get(field, now) else {
+                reply.null();
+                continue;
+            };
+            push_item(reply, value);
+            match options.lifetime {
+                Lifetime::Until(due) if due <= now => {
+                    hash.remove(field);
+                }
+                Lifetime::Until(due) => hash.set_deadline(field, Some(due)),
+                Lifetime::Persist => hash.set_deadline(field, None),
+                Lifetime::Unsaid | Lifetime::Keep => continue,
+            }
+            env.changed(1);
+        }
+    })?;
+    if done.is_none() {
+        names.iter().for_each(|_| reply.null());
+    }
+    Ok(())
+}
+
+fn hsetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    let now = cx.now().millis();
+    let options = Options::parse(args, now, "hsetex", true)?;
+    let pairs = args.slice(fields(args, options.fields_at, 2)?);
+    let set = cx.modify_or_create(args.get(1), |hash: &mut Hash, env| {
+        let expired = hash.expire(now, usize::MAX);
+        env.changed(expired as u64);
+        let mut names = (0..pairs.len()).step_by(2).map(|at| pairs.get(at));
+        let met = match options.all_there {
+            None => true,
+            Some(there) => names.all(|field| hash.get(field, now).is_some() == there),
+        };
+        if !met {
+            return false;
+        }
+        let limits = env.config.hash_limits();
+        for at in (0..pairs.len()).step_by(2) {
+            let (field, value) = (pairs.get(at), pairs.get(at + 1));
+            match options.lifetime {
+                Lifetime::Keep => {
+                    hash.set_keeping_deadline(field, value, limits);
+                }
+                Lifetime::Until(due) if due <= now => {
+                    hash.remove(field);
+                }
+                Lifetime::Until(due) => {
+                    hash.set(field, value, limits);
+                    hash.set_deadline(field, Some(due));
+                }
+                Lifetime::Unsaid | Lifetime::Persist => {
+                    hash.set(field, value, limits);
+                }
+            }
+            env.changed(1);
+        }
+        true
+    })?;
+    reply.int(i64::from(set));
+    Ok(())
+}
