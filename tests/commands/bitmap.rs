@@ -1,4 +1,5 @@
 //! Strings as arrays of bits, by what a client sees: single bits, ranges, strings combined, fields of integers.
+//! Strings are tried short, long, and as integers where the encoding could matter.
 
 use super::check;
 use super::harness::{Server, Value};
