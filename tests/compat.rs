@@ -77,11 +77,16 @@ const ABSENT: &[Family] = &[
     },
     Family {
         name: "bitmap",
-        group: None,
-        absent: "BITCOUNT, BITFIELD, BITFIELD_RO, BITOP, BITPOS, GETBIT, SETBIT",
-        remark: "",
+        group: Some(Group::Bitmap),
+        absent: "",
+        remark: "BITOP knows DIFF, DIFF1, ANDOR and ONE, as in Redis 8.2",
     },
-    Family { name: "hyperloglog", group: None, absent: "PFADD, PFCOUNT, PFDEBUG, PFMERGE, PFSELFTEST", remark: "" },
+    Family {
+        name: "hyperloglog",
+        group: Some(Group::HyperLogLog),
+        absent: "",
+        remark: "the strings are those of Redis, byte for byte",
+    },
     Family {
         name: "geo",
         group: None,

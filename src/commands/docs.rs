@@ -406,11 +406,13 @@ fn type_of(command: &str, name: &str) -> ArgType {
     // The same word means different things to different commands.
     match (command, name) {
         ("incrbyfloat" | "hincrbyfloat", "increment") => return ArgType::Double,
-        ("client|pause" | "wait" | "migrate", "timeout") => return ArgType::Integer,
+        ("client|pause" | "wait" | "migrate", "timeout") | ("setbit" | "bitfield", "value") => {
+            return ArgType::Integer;
+        }
         _ => {}
     }
     match name {
-        "key" | "newkey" | "destination" | "destkey" | "source" => ArgType::Key,
+        "key" | "newkey" | "destination" | "destkey" | "source" | "sourcekey" => ArgType::Key,
         "pattern" => ArgType::Pattern,
         "seconds" | "milliseconds" | "count" | "cursor" | "offset" | "numkeys" | "db" | "destination-db" | "index"
         | "index1" | "index2" | "increment" | "decrement" | "start" | "end" | "stop" | "client-id" | "protover"

@@ -6,6 +6,7 @@
 //! Handlers do not call each other across files, do not know sockets, and learn everything about their caller through the
 //! context that their row's `Run` gives them.
 
+pub mod bitmap;
 mod blocking;
 pub mod categories;
 mod client;
@@ -17,6 +18,7 @@ pub mod generic;
 pub mod hash;
 pub mod hash_expiry;
 pub mod help;
+pub mod hyperloglog;
 pub mod keys;
 mod lcs;
 pub mod list;
@@ -35,12 +37,14 @@ use table::Row;
 
 /// Every family.
 pub static FAMILIES: &[&[Row]] = &[
+    bitmap::ROWS,
     cluster::ROWS,
     command::ROWS,
     connection::ROWS,
     generic::ROWS,
     hash::ROWS,
     hash_expiry::ROWS,
+    hyperloglog::ROWS,
     list::ROWS,
     lolwut::ROWS,
     server::ROWS,

@@ -15,7 +15,7 @@ use super::table::{Flags, Row, Run};
 use crate::base::longdouble::LongDouble;
 use crate::base::num::parse_i64;
 use crate::base::time::Millis;
-use crate::base::{BLOB_BYTES_MIN, Blob, ShardId};
+use crate::base::{Blob, ShardId};
 use crate::keyspace::{EMBSTR_BYTES_MAX, NewValue, Value};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::session::Merge;
@@ -611,11 +611,7 @@ fn setrange(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             // Zeroed by the allocator: for a large offset the pages in front are never touched.
             let mut bytes = vec![0; end];
             bytes[offset..].copy_from_slice(patch);
-            if end < BLOB_BYTES_MIN {
-                cx.set(key, NewValue::Bytes { bytes: &bytes, raw: true }, Ttl::Clear);
-            } else {
-                cx.set(key, NewValue::Blob(Blob::new(bytes)), Ttl::Clear);
-            }
+            cx.set_raw(key, bytes, Ttl::Clear);
             end
         }
     };

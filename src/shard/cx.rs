@@ -10,7 +10,7 @@
 
 use crate::base::rng::Rng;
 use crate::base::time::{Millis, Now};
-use crate::base::{DbIndex, ShardId};
+use crate::base::{BLOB_BYTES_MIN, Blob, DbIndex, ShardId};
 use crate::config::Config;
 use crate::keyspace::{Db, Entry, EntryMut, Keyspace, Lookup, NewValue, Record, Value};
 use crate::metrics::ShardMetrics;
@@ -215,6 +215,35 @@ fn of_type<T: DataType>(value: Value<'_>) -> Result<&T, CommandError> {
     match value {
         Value::Object(object) => T::of(object).ok_or(CommandError::WrongType),
         Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => Err(CommandError::WrongType),
+    }
+}
+
+/// Refuses a string that the allocator has no room for. Commands have held its length against `proto-max-bulk-len`; where that
+/// was raised, an offset of 2^62 must not end the process.
+fn check_room(len: usize) -> Result<(), CommandError> {
+    /// The usual `proto-max-bulk-len`; below it nobody is asked.
+    const ALWAYS_TRIED_BYTES: usize = 512 << 20;
+    let has_room = len <= ALWAYS_TRIED_BYTES || Vec::<u8>::new().try_reserve_exact(len).is_ok();
+    if has_room { Ok(()) } else { Err(CommandError::StringTooLong) }
+}
+
+/// A string that was put together in place: `raw`, however short it is. A long one is moved out of the vector.
+fn raw_value(bytes: &mut Vec<u8>) -> NewValue<'_> {
+    if bytes.len() < BLOB_BYTES_MIN {
+        NewValue::Bytes { bytes, raw: true }
+    } else {
+        NewValue::Blob(Blob::new(std::mem::take(bytes)))
+    }
+}
+
+/// Adds zeros to the end. Where that is most of the new string, they come from the allocator.
+fn lengthen(bytes: &mut Vec<u8>, len: usize) {
+    if len / 2 > bytes.len() {
+        let mut longer = vec![0; len];
+        longer[..bytes.len()].copy_from_slice(bytes);
+        *bytes = longer;
+    } else {
+        bytes.resize(len, 0);
     }
 }
 
@@ -433,6 +462,60 @@ impl<'a> WriteCx<'a> {
         entry.with_blob_mut(edit)
     }
 
+    /// Gives `key` a string that was put together by a command, with the encoding `raw`, whatever was there.
+    pub fn set_raw(&mut self, key: &[u8], mut bytes: Vec<u8>, ttl: Ttl) {
+        self.set(key, raw_value(&mut bytes), ttl);
+    }
+
+    /// Lets `change` overwrite bytes of the string at `key`, in one search and without a copy. A key that is not there, or a
+    /// string of less than `len_min` bytes, has zeros in their place; that counts as a change, others are for `change` to count.
+    /// The encoding is `raw` afterwards.
+    pub fn overwrite_string<R>(
+        &mut self,
+        key: &[u8],
+        len_min: usize,
+        change: impl FnOnce(&mut [u8], &mut Env<'_>) -> R,
+    ) -> Result<R, CommandError> {
+        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, waiters, .. } = &mut self.read.cx;
+        let millis = now.millis();
+        let db = keyspace.db_mut(*index);
+        if let Lookup::Found(mut entry) = db.lookup(key) {
+            if !entry.entry().is_expired(millis) {
+                let len = string_of(entry.value())?.len();
+                if *touch {
+                    let new = access.touched(entry.access(), millis, rng);
+                    entry.set_access(new);
+                }
+                let mut env = Env { config, now: *now, rng, changes: u64::from(len < len_min) };
+                let result = if len < len_min {
+                    check_room(len_min)?;
+                    entry.with_blob_mut(|bytes| {
+                        lengthen(bytes, len_min);
+                        change(bytes, &mut env)
+                    })
+                } else {
+                    entry.with_bytes_mut(|bytes| change(bytes, &mut env))
+                };
+                metrics.changes += env.changes;
+                waiters.signal(*index, key);
+                return Ok(result);
+            }
+            entry.bury();
+            metrics.expired_keys += 1;
+            metrics.changes += 1;
+        }
+        check_room(len_min)?;
+        // Zeroed by the allocator: pages that nobody writes to are never touched.
+        let mut bytes = vec![0; len_min];
+        let mut env = Env { config, now: *now, rng, changes: 1 };
+        let result = change(&mut bytes, &mut env);
+        metrics.changes += env.changes;
+        let Lookup::Vacant(place) = db.lookup(key) else { unreachable!("it was not there a moment ago") };
+        place.insert(raw_value(&mut bytes), None, access.fresh(millis));
+        waiters.signal(*index, key);
+        Ok(result)
+    }
+
     /// Appends to a string, which must exist, and returns its new length.
     pub fn append(&mut self, key: &[u8], tail: &[u8]) -> usize {
         self.changed(1);
@@ -509,7 +592,8 @@ impl<'a> WriteCx<'a> {
         self.read.cx.waiters.signal(self.read.cx.db, key);
     }
 
-    fn changed(&mut self, keys: u64) {
-        self.read.cx.metrics.changes += keys;
+    /// Counts changes beyond the one that each method here counts by itself.
+    pub fn changed(&mut self, changes: u64) {
+        self.read.cx.metrics.changes += changes;
     }
 }

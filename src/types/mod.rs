@@ -6,8 +6,10 @@
 //!
 //! Each value belongs to one record of one shard and is used on that shard's core alone.
 
+pub mod bits;
 pub mod dict;
 pub mod hash;
+pub mod hll;
 pub mod intset;
 pub mod list;
 pub mod listpack;

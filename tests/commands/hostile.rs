@@ -197,3 +197,35 @@ fn cve_2023_28425_msetnx_with_a_key_twice_sets_the_last() {
     check(&["MSETNX k 1 k 2", "GET k"], "2");
     check(&["MSETNX k 1 k 2", "MSETNX k 3 other 4", "MGET k other"], "[2, (nil)]");
 }
+
+#[test]
+fn cve_2025_32023_a_crafted_sparse_hyperloglog_is_refused() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        let header = b"HYLL\x01\0\0\0\0\0\0\0\0\0\0\x80";
+        let mut crafted: Vec<Vec<u8>> = vec![
+            Vec::new(),
+            vec![0x40],
+            b"\x7f\xff\x7f\xff".to_vec(),
+            // Runs whose sum wraps a 32-bit number around to a negative one, as in the report.
+            b"\x7f\xff".repeat(131_072),
+            [b"\x7f\xff".repeat(131_071), b"\x80".to_vec()].concat(),
+            b"\xff".repeat(5000),
+        ];
+        let mut rng = Rng::seed(32_023);
+        crafted.extend((0..200).map(|_| (0..rng.below(60)).map(|_| rng.next_u64() as u8).collect()));
+        for runs in crafted {
+            let string = [&header[..], &runs].concat();
+            assert_eq!(client.command(&[b"SET".as_slice(), b"k", &string]).text(), "OK");
+            client.line("PFADD other x");
+            for command in ["PFCOUNT k", "PFCOUNT k other", "PFMERGE other k", "PFMERGE k other", "PFDEBUG TODENSE k"] {
+                let reply = client.line(command);
+                assert_eq!(reply.text(), "INVALIDOBJ Corrupted HLL object detected", "{command} of {runs:?}");
+            }
+            for element in 0..50 {
+                client.line(&format!("PFADD k {element}"));
+            }
+        }
+        assert_eq!(client.line("PFCOUNT other"), Value::Int(1));
+    });
+}

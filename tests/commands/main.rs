@@ -16,10 +16,12 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod bitmap;
 mod connection;
 mod generic;
 mod hash;
 mod hostile;
+mod hyperloglog;
 mod list;
 mod server;
 mod set;

@@ -30,6 +30,7 @@ const INFO_DIFFERENCES: &[(&str, &str, &str)] = &[
 
 /// Commands whose arguments mean to differ, and why.
 const DOCS_DIFFERENCES: &[(&str, &str)] = &[
+    ("bitop", "the operations are told apart, as in 7.2"),
     ("client|kill", "filters are alternatives of which one at least is there, not options; MAXAGE came with 7.4"),
     ("client|list", "the list of ids is one repeated argument, without a block around it"),
     ("cluster|meet", "named cluster-bus-port, as in 7.2"),

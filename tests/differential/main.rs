@@ -19,6 +19,7 @@ mod harness;
 mod command_table;
 mod compare;
 mod differences;
+mod hyperloglog;
 mod run;
 mod script;
 

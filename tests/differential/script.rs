@@ -193,6 +193,8 @@ impl Script {
                     self.word(&["0", "0", "0", "1", "", "-1", "+3", "17", "9007199254740992", "18446744073709551615"])
                 }
                 "count" => self.word(&["1", "3", "10", "1000", "0", "-1"]),
+                "offset" if self.group == Group::Bitmap => self.bit_offset(),
+                "value" | "bit" if self.rng.chance(3, 4) => self.word(&["0", "1"]),
                 "start" | "end" | "stop" | "offset" | "min-match-len" | "index" => self.position(),
                 "rank" | "num-matches" | "numkeys" | "limit" | "len" => match self.rng.below(8) {
                     0 => self.integer(),
@@ -204,6 +206,15 @@ impl Script {
                 "type" => self.word(&["string", "STRING", "list", "set", "hash", "zset", "stream", "nothing"]),
                 "db" | "destination-db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
                 "start" | "stop" => self.bound(),
+                "encoding" => self
+                    .word(&["u8", "u1", "i1", "i5", "u16", "i32", "i64", "u63", "u7", "i13", "u64", "i0", "8", "U8"]),
+                "subcommand" if self.group == Group::HyperLogLog => {
+                    self.word(&["GETREG", "DECODE", "encoding", "ToDense", "foo"])
+                }
+                "element" if self.group == Group::HyperLogLog => match self.rng.below(4) {
+                    0 => self.string(),
+                    _ => format!("e{}", self.rng.below(5000)).into_bytes(),
+                },
                 "element" | "pivot" | "member" | "field" if self.rng.chance(3, 4) => self.element(),
                 _ => self.string(),
             },
@@ -330,6 +341,17 @@ impl Script {
             0 => self.integer(),
             1 => self.word(&["536870911", "536870912", "536870913", "4294967296"]),
             _ => self.rng.range(-60..=60).to_string().into_bytes(),
+        }
+    }
+
+    /// The place of a bit, or of a field among fields of its width.
+    fn bit_offset(&mut self) -> Vec<u8> {
+        match self.rng.below(12) {
+            0 => self.position(),
+            1 => self.rng.range(0..=70_000).to_string().into_bytes(),
+            2 => self.word(&["67108863", "67108864", "#8388607", "#1048575", "#-1", "#", "##1", "#x"]),
+            3..=5 => format!("#{}", self.rng.range(0..=20)).into_bytes(),
+            _ => self.rng.range(0..=200).to_string().into_bytes(),
         }
     }
 
