@@ -17,6 +17,7 @@
 mod harness;
 
 mod bitmap;
+mod blocking;
 mod connection;
 mod generic;
 mod hash;
