@@ -409,6 +409,11 @@ fn type_of(command: &str, name: &str) -> ArgType {
         ("client|pause" | "wait" | "migrate", "timeout") | ("setbit" | "bitfield", "value") => {
             return ArgType::Integer;
         }
+        ("zlexcount" | "zrangebylex" | "zrevrangebylex" | "zremrangebylex" | "zrangestore", "min" | "max")
+        | ("zrange", "start" | "stop") => return ArgType::String,
+        ("zrangestore", "dst" | "src") => return ArgType::Key,
+        ("lpos", "rank" | "num-matches") | ("sintercard" | "zintercard", "limit") => return ArgType::Integer,
+        (_, "weight") => return ArgType::Integer,
         _ => {}
     }
     match name {

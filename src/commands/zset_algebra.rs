@@ -62,7 +62,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "zinter",
-        usage: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]",
+        usage: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
         summary: "Replies with the members that all sets have.",
         since: "6.2.0",
         complexity: "O(N*log(N)) where N is the number of members of all sets.",
@@ -94,7 +94,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "zinterstore",
-        usage: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX]",
+        usage: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
         summary: "Stores the members that all sets have.",
         since: "2.0.0",
         complexity: "O(N*log(N)) where N is the number of members of all sets.",
@@ -113,7 +113,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "zunion",
-        usage: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]",
+        usage: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
         summary: "Replies with the members that any of the sets has.",
         since: "6.2.0",
         complexity: "O(N*log(N)) where N is the number of members of all sets.",
@@ -129,7 +129,7 @@ pub const ROWS: &[Row] = &[
     },
     Row {
         name: "zunionstore",
-        usage: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE SUM | MIN | MAX]",
+        usage: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
         summary: "Stores the members that any of the sets has.",
         since: "2.0.0",
         complexity: "O(N*log(N)) where N is the number of members of all sets.",
@@ -187,6 +187,8 @@ struct Request {
     with_scores: bool,
     /// Of ZINTERCARD; 0 is none.
     limit: usize,
+    /// What is wrong with the options. It counts only if all keys are of the right type, as in Redis.
+    fault: Option<CommandError>,
 }
 
 /// Which options a command takes.
@@ -220,8 +222,14 @@ impl Request {
             aggregate: Aggregate::Sum,
             with_scores: false,
             limit: 0,
+            fault: None,
         };
-        let mut at = at + 1 + count;
+        request.fault = request.parse_options(args, at + 1 + count, kind).err();
+        Ok(request)
+    }
+
+    fn parse_options(&mut self, args: Args<'_>, mut at: usize, kind: Kind) -> Result<(), CommandError> {
+        let (operation, count) = (self.operation, self.keys.len());
         while at < args.len() {
             let word = args.get(at);
             let left = args.len() - at - 1;
@@ -229,13 +237,13 @@ impl Request {
             let weighs = operation != Operation::Difference && kind != Kind::Count;
             match () {
                 () if weighs && is("weights") && left >= count => {
-                    for (weight, text) in request.weights.iter_mut().zip(args.slice(at + 1).iter()) {
+                    for (weight, text) in self.weights.iter_mut().zip(args.slice(at + 1).iter()) {
                         *weight = parse_f64(text).ok_or(CommandError::Custom("ERR weight value is not a float"))?;
                     }
                     at += count;
                 }
                 () if weighs && is("aggregate") && left >= 1 => {
-                    request.aggregate = match args.get(at + 1) {
+                    self.aggregate = match args.get(at + 1) {
                         word if word.eq_ignore_ascii_case(b"sum") => Aggregate::Sum,
                         word if word.eq_ignore_ascii_case(b"min") => Aggregate::Min,
                         word if word.eq_ignore_ascii_case(b"max") => Aggregate::Max,
@@ -243,17 +251,17 @@ impl Request {
                     };
                     at += 1;
                 }
-                () if kind == Kind::Reply && is("withscores") => request.with_scores = true,
+                () if kind == Kind::Reply && is("withscores") => self.with_scores = true,
                 () if kind == Kind::Count && is("limit") && left >= 1 => {
                     let limit = parse_i64(args.get(at + 1)).and_then(|limit| usize::try_from(limit).ok());
-                    request.limit = limit.ok_or(CommandError::Custom("ERR LIMIT can't be negative"))?;
+                    self.limit = limit.ok_or(CommandError::Custom("ERR LIMIT can't be negative"))?;
                     at += 1;
                 }
                 () => return Err(CommandError::Syntax),
             }
             at += 1;
         }
-        Ok(request)
+        Ok(())
     }
 }
 
@@ -371,7 +379,7 @@ fn compute(cx: &mut ReadCx<'_>, request: &Request) -> Result<Outcome, CommandErr
     for (number, key) in request.keys.iter().enumerate() {
         outcome.visit(request, number, &Operand::find(cx, key)?);
     }
-    Ok(outcome)
+    request.fault.clone().map_or(Ok(outcome), Err)
 }
 
 /// As [`compute`], with the sets anywhere: the outcome goes from one to the next.
@@ -386,7 +394,7 @@ async fn gather(coordinator: &Coordinator, request: &Request) -> Result<Outcome,
             })
             .await?;
     }
-    Ok(outcome)
+    request.fault.clone().map_or(Ok(outcome), Err)
 }
 
 fn reply_here(

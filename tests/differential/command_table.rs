@@ -7,6 +7,15 @@ use super::harness::{Client, Server, Value};
 
 /// Fields of COMMAND INFO that mean to differ: command, field, why.
 const INFO_DIFFERENCES: &[(&str, &str, &str)] = &[
+    ("blmove", "flags", "may be called by scripts, as in 7.2"),
+    ("blpop", "flags", "may be called by scripts, as in 7.2"),
+    ("brpop", "flags", "may be called by scripts, as in 7.2"),
+    ("brpoplpush", "flags", "may be called by scripts, as in 7.2"),
+    ("bzpopmax", "flags", "may be called by scripts, as in 7.2"),
+    ("bzpopmin", "flags", "may be called by scripts, as in 7.2"),
+    ("sinterstore", "keys", "its destination is overwritten unseen, as in 7.2"),
+    ("zrank", "arity", "WITHSCORE came with 7.2"),
+    ("zrevrank", "arity", "WITHSCORE came with 7.2"),
     ("client", "subcommands", "NO-TOUCH and SETINFO came with 7.2"),
     ("client|setname", "tips", "as in 7.2"),
     ("cluster", "subcommands", "MYSHARDID came with 7.2"),
