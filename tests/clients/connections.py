@@ -1,7 +1,6 @@
 """Many connections: none is left behind, no shard is left idle, and the limit on their number is Redis's."""
 
 import os
-import statistics
 import random
 import socket
 import stat
