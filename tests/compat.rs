@@ -67,15 +67,7 @@ const ABSENT: &[Family] = &[
         absent: "",
         remark: "fields expire as in Redis 7.4; HGETDEL, HGETEX and HSETEX as in Redis 8",
     },
-    Family {
-        name: "sorted set",
-        group: None,
-        absent: "BZMPOP, BZPOPMAX, BZPOPMIN, ZADD, ZCARD, ZCOUNT, ZDIFF, ZDIFFSTORE, ZINCRBY, ZINTER, ZINTERCARD, \
-                 ZINTERSTORE, ZLEXCOUNT, ZMPOP, ZMSCORE, ZPOPMAX, ZPOPMIN, ZRANDMEMBER, ZRANGE, ZRANGEBYLEX, \
-                 ZRANGEBYSCORE, ZRANGESTORE, ZRANK, ZREM, ZREMRANGEBYLEX, ZREMRANGEBYRANK, ZREMRANGEBYSCORE, ZREVRANGE, \
-                 ZREVRANGEBYLEX, ZREVRANGEBYSCORE, ZREVRANK, ZSCAN, ZSCORE, ZUNION, ZUNIONSTORE",
-        remark: "",
-    },
+    Family { name: "sorted set", group: Some(Group::SortedSet), absent: "", remark: "scores print as in Redis 7.2" },
     Family {
         name: "stream",
         group: None,

@@ -3,6 +3,7 @@
 //! Pure functions. How a wait works is told in `txn::block`; which key serves whom, in each family.
 
 use crate::base::float::parse_f64_lenient;
+use crate::base::longdouble::LongDouble;
 use crate::resp::CommandError;
 
 /// A timeout in seconds as clients give it, in microseconds; none means for ever.
@@ -10,7 +11,9 @@ use crate::resp::CommandError;
 /// # Errors
 /// In Redis's words, if it is no number, negative, or beyond 2^63 milliseconds.
 pub fn timeout_us(text: &[u8]) -> Result<Option<u64>, CommandError> {
-    let seconds = parse_f64_lenient(text).filter(|seconds| !seconds.is_nan()).ok_or(CommandError::TimeoutNotAFloat)?;
+    // What is a number to Redis here is one in the wider range of its long doubles.
+    let seconds =
+        LongDouble::parse(text).and_then(|_| parse_f64_lenient(text)).ok_or(CommandError::TimeoutNotAFloat)?;
     let millis = (seconds * 1000.0).ceil();
     if millis > i64::MAX as f64 {
         return Err(CommandError::Custom("ERR timeout is out of range"));

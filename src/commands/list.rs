@@ -699,7 +699,10 @@ async fn move_over(
         return Ok(None);
     }
     let name = destination.clone();
-    coordinator.with_key(&destination, move |cx| cx.lookup_typed::<List>(&name).map(|_| ())).await?;
+    let fits = coordinator.with_key(&destination, move |cx| cx.lookup_typed::<List>(&name).is_ok()).await;
+    if !fits {
+        return Err(WRONG_DESTINATION);
+    }
     let name = source.clone();
     let popped = coordinator.with_key(&source, move |cx| pop_one(cx, &name, from, |item| item.to_vec())).await?;
     let Some(element) = popped else { return Ok(None) };

@@ -26,9 +26,12 @@ pub mod lolwut;
 mod page;
 pub mod server;
 pub mod set;
+pub mod sorted_set;
 pub mod string;
 pub mod table;
 mod walk;
+pub mod zset_algebra;
+pub mod zset_range;
 
 use table::Row;
 
@@ -46,5 +49,8 @@ pub static FAMILIES: &[&[Row]] = &[
     lolwut::ROWS,
     server::ROWS,
     set::ROWS,
+    sorted_set::ROWS,
     string::ROWS,
+    zset_algebra::ROWS,
+    zset_range::ROWS,
 ];

@@ -7,6 +7,7 @@ use super::Config;
 use crate::types::hash::HashLimits;
 use crate::types::list::ListLimits;
 use crate::types::set::SetLimits;
+use crate::types::zset::ZsetLimits;
 
 /// A setting that is never negative.
 fn count(setting: i64) -> usize {
@@ -24,6 +25,14 @@ impl Config {
         HashLimits {
             listpack_entries: count(self.hash_max_listpack_entries),
             listpack_value: usize::try_from(self.hash_max_listpack_value).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// `zset-max-listpack-entries` and `zset-max-listpack-value`.
+    pub fn zset_limits(&self) -> ZsetLimits {
+        ZsetLimits {
+            listpack_entries: count(self.zset_max_listpack_entries),
+            listpack_value: usize::try_from(self.zset_max_listpack_value).unwrap_or(usize::MAX),
         }
     }
 

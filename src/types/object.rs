@@ -1,11 +1,11 @@
-//! What a key holds that is not a string: one of the five types, and what they have in common.
+//! What a key holds that is not a string: one of the four types, and what they have in common.
 //!
 //! An object is owned by its record and used on its shard's core. Invariant: what is stored is not empty, unless its type
 //! allows it ([`DataType::DIES_EMPTY`]). Absent on purpose: strings, which the record itself stores.
 
 use std::fmt;
 
-use super::{Hash, List, Set, Stream, Zset};
+use super::{Hash, List, Set, Zset};
 use crate::base::time::Millis;
 
 /// What every type can be asked, whatever it holds.
@@ -52,8 +52,6 @@ pub enum Object {
     Hash(Hash),
     /// A sorted set.
     Zset(Zset),
-    /// A stream.
-    Stream(Stream),
 }
 
 /// Implements the conversions of [`DataType`] for the type of one variant.
@@ -95,7 +93,6 @@ macro_rules! each {
             Object::Set($value) => $result,
             Object::Hash($value) => $result,
             Object::Zset($value) => $result,
-            Object::Stream($value) => $result,
         }
     };
 }

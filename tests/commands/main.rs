@@ -17,6 +17,7 @@
 mod harness;
 
 mod bitmap;
+mod blocking;
 mod connection;
 mod generic;
 mod hash;
@@ -25,6 +26,7 @@ mod hyperloglog;
 mod list;
 mod server;
 mod set;
+mod sorted_set;
 mod string;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};

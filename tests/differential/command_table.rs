@@ -38,7 +38,10 @@ const DOCS_DIFFERENCES: &[(&str, &str)] = &[
     ("command|getkeysandflags", "the whole command is an argument, as in 7.2"),
     ("config|get", "the pattern is one repeated argument, without a block around it"),
     ("debug", "its arguments are shown"),
+    ("zrank", "WITHSCORE came with 7.2"),
+    ("zrevrank", "WITHSCORE came with 7.2"),
     ("lcs", "named min-match-len, as in 7.2"),
+    ("hscan", "NOVALUES came with 7.4"),
     ("set", "IFEQ and IFNE are later options"),
 ];
 

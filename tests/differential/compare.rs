@@ -14,6 +14,8 @@ pub enum How {
     Near(i64),
     /// Elements of an array in any order.
     AnyOrder,
+    /// Numbers by their value: Redis prints scores with 17 digits in 7.0 and in their shortest form since 7.2.
+    Numbers,
     /// Pairs of a flat array or a map, in any order.
     AnyPairs,
     /// A page of SCAN: a cursor and some keys; where it ends is each server's own affair. Errors byte for byte.
@@ -48,6 +50,7 @@ pub fn how(argv: &[Vec<u8>]) -> How {
         b"object" if is(argv, 1, "encoding") => How::Encoding,
         b"scan" => How::Page,
         b"randomkey" => How::AnyKey,
+        _ if name.starts_with(b"z") || name.starts_with(b"bz") || name.starts_with(b"geo") => How::Numbers,
         _ => How::Exact,
     }
 }
@@ -61,6 +64,7 @@ pub fn equal(how: How, theirs: &[u8], ours: &[u8]) -> bool {
         (How::Near(distance), Value::Int(a), Value::Int(b)) => *a >= 0 && *b >= 0 && a.abs_diff(*b) <= distance as u64,
         (How::AnyOrder, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
         (How::AnyOrder, Value::Set(a), Value::Set(b)) => sorted(a) == sorted(b),
+        (How::Numbers, a, b) => same_numbers(a, b),
         (How::AnyPairs, a, b) => matches!((pairs(a), pairs(b)), (Some(a), Some(b)) if a == b),
         (How::Page, a, b) => is_page(a) && is_page(b),
         (How::Encoding, Value::Bulk(theirs), Value::Bulk(ours)) => {
@@ -77,6 +81,20 @@ pub fn sorted(values: &[Value]) -> Vec<&[u8]> {
     let mut strings: Vec<&[u8]> = values.iter().filter_map(Value::bytes).collect();
     strings.sort_unstable();
     strings
+}
+
+fn same_numbers(a: &Value, b: &Value) -> bool {
+    if let (Some(a), Some(b)) = (a.elements(), b.elements()) {
+        return a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_numbers(a, b));
+    }
+    let number = |value: &Value| match value {
+        Value::Bulk(text) | Value::Double(text) => std::str::from_utf8(text).ok()?.parse::<f64>().ok(),
+        _ => None,
+    };
+    match (number(a), number(b)) {
+        (Some(a), Some(b)) if a == b => true,
+        _ => a == b,
+    }
 }
 
 /// The pairs of a map, or of an array whose elements alternate, sorted; none if it is neither.

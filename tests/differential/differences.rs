@@ -126,6 +126,18 @@ pub const DIFFERENCES: &[Difference] = &[
         how: How::NotSent,
     },
     Difference {
+        name: "ZRANK, ZREVRANK WITHSCORE",
+        reason: "an option of 7.2",
+        concerns: |argv| (is(argv, 0, "zrank") || is(argv, 0, "zrevrank")) && argv.len() > 3,
+        how: How::NotSent,
+    },
+    Difference {
+        name: "ZRANDMEMBER of billions",
+        reason: "redis-server 7.0 would write them all into its memory; we send them piece by piece",
+        concerns: |argv| is(argv, 0, "zrandmember") && argv.len() >= 3 && number(&argv[2]).is_some_and(|n| n < -20_000),
+        how: How::NotSent,
+    },
+    Difference {
         name: "NUL in option words",
         reason: "Redis compares options as C strings, so `EX\\0junk` is EX there; we compare all bytes",
         concerns: |argv| argv.iter().skip(2).any(|arg| is_option_before_nul(arg)),

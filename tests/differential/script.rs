@@ -100,6 +100,7 @@ impl Script {
                 self.bend(&mut argv);
             }
             self.make_safe(&mut argv);
+            self.keep_names_apart(&mut argv);
             if how(&argv) != How::NotSent {
                 return argv;
             }
@@ -176,6 +177,12 @@ impl Script {
             ArgType::Key => self.key(),
             ArgType::Pattern => self.pattern(),
             ArgType::Double if name == "timeout" => self.word(&["0.001", "0.002", "0.01", "1e-3", "-1", "x"]),
+            _ if name == "min" || name == "max" => self.bound(),
+            ArgType::Double if name == "score" || name == "increment" || name == "weight" => match self.rng.below(6) {
+                0 => self.float(),
+                1 => self.word(&["inf", "-inf", "0", "-0", "1e300", "nan"]),
+                _ => self.rng.range(-6..=6).to_string().into_bytes(),
+            },
             ArgType::Double => self.float(),
             ArgType::UnixTime => self.unix_time(),
             ArgType::Integer => match name {
@@ -198,6 +205,7 @@ impl Script {
             _ => match name {
                 "type" => self.word(&["string", "STRING", "list", "set", "hash", "zset", "stream", "nothing"]),
                 "db" | "destination-db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
+                "start" | "stop" => self.bound(),
                 "encoding" => self
                     .word(&["u8", "u1", "i1", "i5", "u16", "i32", "i64", "u63", "u7", "i13", "u64", "i0", "8", "U8"]),
                 "subcommand" if self.group == Group::HyperLogLog => {
@@ -288,6 +296,17 @@ impl Script {
                 (0..len).map(|_| b'a' + self.rng.below(4) as u8).collect()
             }
             _ => (0..self.rng.below(12)).map(|_| b'a' + self.rng.below(4) as u8).collect(),
+        }
+    }
+
+    /// An end of a range, of any kind.
+    fn bound(&mut self) -> Vec<u8> {
+        let exclusive = *self.rng.pick(&["(", "[", "", "", "("]);
+        match self.rng.below(5) {
+            0 => self.word(&["-", "+", "-inf", "+inf", "inf", "", "(", "[", "(inf", "x"]),
+            1 => self.position(),
+            2 | 3 => format!("{exclusive}{}", self.rng.range(-6..=6)).into_bytes(),
+            _ => [exclusive.as_bytes(), &self.element()].concat(),
         }
     }
 
@@ -434,6 +453,23 @@ impl Script {
         }
         if argv.is_empty() {
             argv.push(b"GET".to_vec());
+        }
+    }
+
+    /// Ranges by name mean something only where all scores are the same: they have keys of their own, with such members.
+    fn keep_names_apart(&mut self, argv: &mut Vec<Vec<u8>>) {
+        let by_name = argv[0].to_ascii_lowercase().windows(3).any(|word| word == b"lex")
+            || (1..argv.len()).any(|at| is(argv, at, "bylex"));
+        let key = format!("y{}", self.rng.below(3)).into_bytes();
+        let at = if is(argv, 0, "zrangestore") { 2 } else { 1 };
+        if by_name && argv.len() > at {
+            argv[at] = key;
+        } else if is(argv, 0, "zadd") && self.rng.chance(1, 5) {
+            *argv = vec![b"ZADD".to_vec(), key];
+            for _ in 0..self.rng.range(1..=4) {
+                argv.push(b"0".to_vec());
+                argv.push(self.element());
+            }
         }
     }
 
