@@ -233,14 +233,15 @@ fn push_or_null(reply: &mut Reply, item: Option<Item<'_>>) {
     }
 }
 
-/// Changes the hash at `key`, which is made if it is not there, after what is due was taken out of it.
-fn change<R>(
+/// Changes some fields of the hash at `key`, which is made if it is not there, after what is due of them was taken out of it.
+fn change<'f, R>(
     cx: &mut WriteCx<'_>,
     key: &[u8],
+    fields: impl IntoIterator<Item = &'f [u8]>,
     change: impl FnOnce(&mut Hash, &mut Env<'_>) -> R,
 ) -> Result<R, CommandError> {
     cx.modify_or_create(key, |hash: &mut Hash, env| {
-        let expired = hash.expire(env.now.millis(), usize::MAX);
+        let expired = hash.settle(env.now.millis(), fields);
         env.changed(expired as u64);
         change(hash, env)
     })
@@ -252,7 +253,8 @@ fn put(cx: &mut WriteCx<'_>, args: Args<'_>, name: &'static str) -> Result<usize
     if !args.len().is_multiple_of(2) {
         return Err(CommandError::WrongArity(name));
     }
-    change(cx, args.get(1), |hash, env| {
+    let fields = args.slice(2).iter().step_by(2);
+    change(cx, args.get(1), fields, |hash, env| {
         let limits = env.config.hash_limits();
         let pairs = (2..args.len()).step_by(2);
         env.changed(pairs.len() as u64);
@@ -274,7 +276,7 @@ fn hmset(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 
 fn hsetnx(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let (field, value) = (args.get(2), args.get(3));
-    let set = change(cx, args.get(1), |hash, env| {
+    let set = change(cx, args.get(1), [field], |hash, env| {
         let set = hash.get(field, env.now.millis()).is_none();
         if set {
             hash.set(field, value, env.config.hash_limits());
@@ -288,7 +290,7 @@ fn hsetnx(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 
 fn hdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let removed = cx.modify(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.expire(env.now.millis(), usize::MAX);
+        let expired = hash.settle(env.now.millis(), args.slice(2).iter());
         let removed = args.slice(2).iter().filter(|field| hash.remove(field)).count();
         env.changed((expired + removed) as u64);
         removed
@@ -300,7 +302,7 @@ fn hdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 fn hincrby(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let field = args.get(2);
     let increment = parse_i64(args.get(3)).ok_or(CommandError::NotAnInteger)?;
-    let sum = change(cx, args.get(1), |hash, env| {
+    let sum = change(cx, args.get(1), [field], |hash, env| {
         let old = match hash.get(field, env.now.millis()) {
             None => 0,
             Some(Item::Int(number)) => number,
@@ -323,7 +325,7 @@ fn hincrbyfloat(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done
     if !increment.is_finite() {
         return Err(CommandError::Custom("ERR value is NaN or Infinity"));
     }
-    let text = change(cx, args.get(1), |hash, env| {
+    let text = change(cx, args.get(1), [field], |hash, env| {
         let old = match hash.get(field, env.now.millis()) {
             None => LongDouble::from_i64(0),
             Some(item) => {
@@ -542,7 +544,7 @@ fn hrandfield(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     // A reader may not take out what is due; a copy may.
     let live;
     let hash = match hash {
-        Some(hash) if hash.has_deadlines() => {
+        Some(hash) if hash.next_expiry().is_some_and(|due| due <= now) => {
             let mut copy = hash.clone();
             copy.expire(now, usize::MAX);
             live = copy;

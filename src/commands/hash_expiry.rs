@@ -186,15 +186,16 @@ fn push_item(reply: &mut Reply, item: Item<'_>) {
     }
 }
 
-/// Reads `FIELDS numfields` from argument `at` on; the fields are `width` arguments each and the last of the command. Returns where
-/// the first is.
-fn fields(args: Args<'_>, at: usize, width: usize) -> Result<usize, CommandError> {
+const COUNT_TOO_LOW: CommandError = CommandError::Custom("ERR Parameter `numFields` should be greater than 0");
+const COUNT_NOT_POSITIVE: CommandError = CommandError::Custom("ERR Number of fields must be a positive integer");
+
+/// Reads `FIELDS numfields` from argument `at` on; the fields are the last arguments of the command. Returns where the first is.
+fn fields(args: Args<'_>, at: usize, bad_count: CommandError) -> Result<usize, CommandError> {
     if at + 1 >= args.len() || !args.get(at).eq_ignore_ascii_case(b"fields") {
         return Err(CommandError::Custom("ERR Mandatory argument FIELDS is missing or not at the right position"));
     }
-    let count = parse_i64(args.get(at + 1)).filter(|count| *count > 0).and_then(|count| usize::try_from(count).ok());
-    let count = count.ok_or(CommandError::Custom("ERR Parameter `numFields` should be greater than 0"))?;
-    if count.checked_mul(width) != Some(args.len() - at - 2) {
+    let count = parse_i64(args.get(at + 1)).filter(|count| *count > 0).ok_or(bad_count)?;
+    if usize::try_from(count) != Ok(args.len() - at - 2) {
         return Err(CommandError::Custom("ERR The `numfields` parameter must match the number of arguments"));
     }
     Ok(at + 2)
@@ -258,16 +259,17 @@ impl Condition {
 }
 
 fn set_deadlines(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, unit: Unit, name: &'static str) -> Done {
+    cx.lookup_typed::<Hash>(args.get(1))?;
     let now = cx.now().millis();
     let due = unit.deadline(args.get(2), now, name)?;
     let condition = Condition::parse(args.get(3));
-    let first = fields(args, if condition.is_some() { 4 } else { 3 }, 1)?;
+    let first = fields(args, if condition.is_some() { 4 } else { 3 }, COUNT_TOO_LOW)?;
     let condition = condition.unwrap_or(Condition::Always);
     let names = args.slice(first);
     reply.array(names.len());
     let mark = reply.mark();
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.expire(now, usize::MAX);
+        let expired = hash.settle(now, names.iter());
         env.changed(expired as u64);
         for field in names.iter() {
             let outcome = match hash.get(field, now) {
@@ -311,8 +313,8 @@ fn hpexpireat(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 
 fn show_deadlines(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply, show: impl Fn(Millis) -> i64) -> Done {
     let now = cx.now().millis();
-    let names = args.slice(fields(args, 2, 1)?);
     let hash = cx.typed::<Hash>(args.get(1))?;
+    let names = args.slice(fields(args, 2, COUNT_NOT_POSITIVE)?);
     reply.array(names.len());
     for field in names.iter() {
         reply.int(match hash.filter(|hash| hash.get(field, now).is_some()) {
@@ -347,11 +349,12 @@ fn hpexpiretime(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done 
 }
 
 fn hpersist(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    cx.lookup_typed::<Hash>(args.get(1))?;
     let now = cx.now().millis();
-    let names = args.slice(fields(args, 2, 1)?);
+    let names = args.slice(fields(args, 2, COUNT_NOT_POSITIVE)?);
     reply.array(names.len());
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.expire(now, usize::MAX);
+        let expired = hash.settle(now, names.iter());
         env.changed(expired as u64);
         for field in names.iter() {
             let outcome = match hash.get(field, now) {
@@ -384,57 +387,77 @@ enum Lifetime {
     Keep,
 }
 
-/// The options in front of FIELDS.
-struct Options {
+/// The unit that a word announces a time in.
+fn unit(word: &[u8]) -> Option<Unit> {
+    let words: [(&[u8], Unit); 4] =
+        [(b"ex", SECONDS), (b"px", MILLISECONDS), (b"exat", UNIX_SECONDS), (b"pxat", UNIX_MILLISECONDS)];
+    words.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name)).map(|(_, unit)| unit)
+}
+
+/// The options of HSETEX, which may come in any order.
+struct SetOptions {
     lifetime: Lifetime,
     /// FNX (none of the fields may be there) or FXX (all of them must be).
     all_there: Option<bool>,
-    fields_at: usize,
+    /// Where the first field is.
+    first: usize,
 }
 
-impl Options {
-    fn parse(args: Args<'_>, now: Millis, command: &'static str, sets: bool) -> Result<Options, CommandError> {
-        let mut options = Options { lifetime: Lifetime::Unsaid, all_there: None, fields_at: 2 };
-        while options.fields_at < args.len() {
-            let word = args.get(options.fields_at);
-            let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-            let unit = match () {
-                () if is("ex") => Some(SECONDS),
-                () if is("px") => Some(MILLISECONDS),
-                () if is("exat") => Some(UNIX_SECONDS),
-                () if is("pxat") => Some(UNIX_MILLISECONDS),
-                () => None,
-            };
-            let lifetime = match unit {
-                Some(unit) if options.fields_at + 1 < args.len() => {
-                    options.fields_at += 1;
-                    Some(Lifetime::Until(unit.deadline(args.get(options.fields_at), now, command)?))
+impl SetOptions {
+    fn parse(args: Args<'_>, now: Millis) -> Result<SetOptions, CommandError> {
+        const TWO_LIFETIMES: CommandError =
+            CommandError::Custom("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified");
+        const TWO_CONDITIONS: CommandError =
+            CommandError::Custom("ERR Only one of FXX or FNX arguments can be specified");
+        let mut options = SetOptions { lifetime: Lifetime::Unsaid, all_there: None, first: 2 };
+        loop {
+            let at = options.first;
+            let Some(word) = args.iter().nth(at) else { return Err(CommandError::WrongArity("hsetex")) };
+            let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+            let unit = unit(word);
+            if is(b"fields") {
+                options.first = pairs(args, at)?;
+                return Ok(options);
+            } else if unit.is_some() || is(b"keepttl") {
+                if options.lifetime != Lifetime::Unsaid {
+                    return Err(TWO_LIFETIMES);
                 }
-                Some(_) => return Err(CommandError::Syntax),
-                None if !sets && is("persist") => Some(Lifetime::Persist),
-                None if sets && is("keepttl") => Some(Lifetime::Keep),
-                None => None,
-            };
-            match lifetime {
-                Some(lifetime) if options.lifetime == Lifetime::Unsaid => options.lifetime = lifetime,
-                Some(_) => return Err(CommandError::Syntax),
-                None if sets && (is("fnx") || is("fxx")) && options.all_there.is_none() => {
-                    options.all_there = Some(is("fxx"));
+                options.lifetime = match unit {
+                    None => Lifetime::Keep,
+                    Some(_) if at + 1 == args.len() => return Err(CommandError::Custom("ERR missing expire time")),
+                    Some(unit) => Lifetime::Until(unit.deadline(args.get(at + 1), now, "hsetex")?),
+                };
+            } else if is(b"fnx") || is(b"fxx") {
+                if options.all_there.is_some() {
+                    return Err(TWO_CONDITIONS);
                 }
-                None => break,
+                options.all_there = Some(is(b"fxx"));
+            } else {
+                return Err(CommandError::echo("unknown argument: ", word));
             }
-            options.fields_at += 1;
+            options.first += if unit.is_some() { 2 } else { 1 };
         }
-        Ok(options)
     }
 }
 
+/// Reads `FIELDS numfields field value …` from argument `at` to the last. Returns where the first field is.
+fn pairs(args: Args<'_>, at: usize) -> Result<usize, CommandError> {
+    let first = at + 2;
+    if first + 1 >= args.len() {
+        return Err(CommandError::WrongArity("hsetex"));
+    }
+    let count = parse_i64(args.get(at + 1)).filter(|count| (1..=i64::from(i32::MAX)).contains(count));
+    let count = count.ok_or(CommandError::Custom("ERR invalid number of fields"))?;
+    if 2 * count == (args.len() - first) as i64 { Ok(first) } else { Err(CommandError::WrongArity("hsetex")) }
+}
+
 fn hgetdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    let names = args.slice(fields(args, 2, 1)?);
+    cx.lookup_typed::<Hash>(args.get(1))?;
+    let names = args.slice(fields(args, 2, COUNT_NOT_POSITIVE)?);
     reply.array(names.len());
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
         let now = env.now.millis();
-        let expired = hash.expire(now, usize::MAX);
+        let expired = hash.settle(now, names.iter());
         env.changed(expired as u64);
         for field in names.iter() {
             match hash.get(field, now) {
@@ -451,12 +474,17 @@ fn hgetdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 }
 
 fn hgetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    cx.lookup_typed::<Hash>(args.get(1))?;
     let now = cx.now().millis();
-    let options = Options::parse(args, now, "hgetex", false)?;
-    let names = args.slice(fields(args, options.fields_at, 1)?);
+    let (lifetime, at) = match (unit(args.get(2)), args.get(2)) {
+        (Some(unit), _) => (Lifetime::Until(unit.deadline(args.get(3), now, "hgetex")?), 4),
+        (None, word) if word.eq_ignore_ascii_case(b"persist") => (Lifetime::Persist, 3),
+        (None, _) => (Lifetime::Unsaid, 2),
+    };
+    let names = args.slice(fields(args, at, COUNT_NOT_POSITIVE)?);
     reply.array(names.len());
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.expire(now, usize::MAX);
+        let expired = hash.settle(now, names.iter());
         env.changed(expired as u64);
         for field in names.iter() {
             let Some(value) = hash.get(field, now) else {
@@ -464,7 +492,7 @@ fn hgetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
                 continue;
             };
             push_item(reply, value);
-            match options.lifetime {
+            match lifetime {
                 Lifetime::Until(due) if due <= now => {
                     hash.remove(field);
                 }
@@ -483,15 +511,15 @@ fn hgetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 
 fn hsetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let now = cx.now().millis();
-    let options = Options::parse(args, now, "hsetex", true)?;
-    let pairs = args.slice(fields(args, options.fields_at, 2)?);
+    let options = SetOptions::parse(args, now)?;
+    let pairs = args.slice(options.first);
+    let names = || pairs.iter().step_by(2);
     let set = cx.modify_or_create(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.expire(now, usize::MAX);
+        let expired = hash.settle(now, names());
         env.changed(expired as u64);
-        let mut names = (0..pairs.len()).step_by(2).map(|at| pairs.get(at));
         let met = match options.all_there {
             None => true,
-            Some(there) => names.all(|field| hash.get(field, now).is_some() == there),
+            Some(there) => names().all(|field| hash.get(field, now).is_some() == there),
         };
         if !met {
             return false;

@@ -6,8 +6,9 @@
 //!   deadlines    field -> due, and (due, field) in order; absent until a field is given one
 //! ```
 //!
-//! A field whose time has come is invisible from then on: readers say what time it is. Writers take the due fields out first
-//! ([`Hash::expire`]); so does a background pass, which finds hashes by [`DataType::next_expiry`].
+//! A field whose time has come is invisible from then on: readers say what time it is. Writers take out first what is due of the
+//! fields that they name, and a few others ([`Hash::settle`]): a million of them may be due at once, and none shall have to wait for
+//! all. The rest is for a background pass, which finds hashes by [`DataType::next_expiry`].
 //!
 //! A value of one key, used on its shard's core; copies and snapshots share the segments of a table. Invariants: no field twice;
 //! every field with a deadline is there. Absent on purpose: a clock, and arithmetic on values.
@@ -188,11 +189,6 @@ impl Hash {
         self.len() - due
     }
 
-    /// Whether some fields have deadlines.
-    pub fn has_deadlines(&self) -> bool {
-        self.deadlines.is_some()
-    }
-
     /// The value of a field at `now`.
     #[inline]
     pub fn get(&self, field: &[u8], now: Millis) -> Option<Item<'_>> {
@@ -203,7 +199,7 @@ impl Hash {
         self.is_live(field, now).then_some(value)
     }
 
-    /// Gives a field a value, without a deadline; whether it is a new one. What was due must have been taken out.
+    /// Gives a field a value, without a deadline; whether it is a new one. It must not be due.
     #[inline]
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: HashLimits) -> bool {
         if let Some(deadlines) = &mut self.deadlines {
@@ -385,6 +381,27 @@ impl Hash {
             let (_, field) = deadlines.by_time.first().cloned().expect("it was just there");
             self.remove(&field);
             expired += 1;
+        }
+        expired
+    }
+
+    /// Takes out those of these fields whose time has come, and a few others that are due; how many there were. Then a writer may
+    /// go on with these fields as if there were no deadlines.
+    #[inline]
+    pub fn settle<'f>(&mut self, now: Millis, fields: impl IntoIterator<Item = &'f [u8]>) -> usize {
+        if self.next_expiry().is_none_or(|due| due > now) { 0 } else { self.settle_due(now, fields) }
+    }
+
+    #[cold]
+    fn settle_due<'f>(&mut self, now: Millis, fields: impl IntoIterator<Item = &'f [u8]>) -> usize {
+        /// Some 20 µs of work.
+        const OTHERS_MAX: usize = 64;
+        let mut expired = self.expire(now, OTHERS_MAX);
+        for field in fields {
+            if self.deadline(field).is_some_and(|due| due <= now) {
+                self.remove(field);
+                expired += 1;
+            }
         }
         expired
     }

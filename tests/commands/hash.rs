@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::harness::Server;
+use super::harness::{Server, Value};
 use super::{check, check_that};
 
 const WRONG: &str = "-WRONGTYPE Operation against a key holding the wrong kind of value";
@@ -178,8 +178,38 @@ fn values_and_deadlines_change_together() {
     check(&["HSETEX k FNX FIELDS 1 a 1", "HSETEX k FNX FIELDS 2 a 9 b 9"], "0");
     check(&["HSETEX k FXX FIELDS 1 a 1", "EXISTS k"], "0");
     check(&["HSET k a 1 b 2", "HSETEX k FXX FIELDS 2 a 8 b 9", "HMGET k a b"], "[8, 9]");
-    check(&["HSETEX k EX 1 PX 1 FIELDS 1 a 1"], "-ERR syntax error");
-    check(&["HSETEX k FIELDS 2 a 1"], "-ERR The `numfields` parameter must match the number of arguments");
+    check(&["HSETEX k EX 100 FXX FIELDS 1 a 1"], "0");
+    check(&["HSETEX k PXAT 1 FIELDS 1 a 1", "EXISTS k"], "0");
+}
+
+#[test]
+fn what_stands_wrong_around_values_and_deadlines_is_refused() {
+    let missing = "-ERR Mandatory argument FIELDS is missing or not at the right position";
+    check(&["HGETEX k EX 10 PERSIST FIELDS 1 a"], missing);
+    check(&["HGETEX k FOO FIELDS 1 a"], missing);
+    check(&["HGETDEL k FELDS 1 a"], missing);
+    check(&["HGETEX k EX x FIELDS 1 a"], "-ERR value is not an integer or out of range");
+    check(&["HGETEX k EX -1 FIELDS 1 a"], "-ERR invalid expire time, must be >= 0");
+    for command in ["HGETEX k", "HGETDEL k", "HTTL k", "HPERSIST k"] {
+        check(&[&format!("{command} FIELDS 0 a")], "-ERR Number of fields must be a positive integer");
+        let unequal = "-ERR The `numfields` parameter must match the number of arguments";
+        check(&[&format!("{command} FIELDS 2 a")], unequal);
+        // The type comes first.
+        check(&["SET k v", &format!("{command} FIELDS 0 a")], WRONG);
+    }
+    check(&["SET k v", "HEXPIRE k x FIELDS 1 a"], WRONG);
+    let two = "-ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified";
+    check(&["HSETEX k EX 1 PX 1 FIELDS 1 a 1"], two);
+    check(&["HSETEX k KEEPTTL EX 1 FIELDS 1 a 1"], two);
+    check(&["HSETEX k FNX FXX FIELDS 1 a 1"], "-ERR Only one of FXX or FNX arguments can be specified");
+    check(&["HSETEX k FOO FIELDS 1 a 1"], "-ERR unknown argument: FOO");
+    check(&["HSETEX k FIELDS 0 a 1"], "-ERR invalid number of fields");
+    check(&["HSETEX k FIELDS 2 a 1"], "-ERR wrong number of arguments for 'hsetex' command");
+    check(&["HSETEX k FIELDS 1 a 1 b"], "-ERR wrong number of arguments for 'hsetex' command");
+    check(&["HSETEX k FNX KEEPTTL FNX EX"], "-ERR Only one of FXX or FNX arguments can be specified");
+    check(&["HSETEX k FNX FXX1 KEEPTTL EX"], "-ERR unknown argument: FXX1");
+    check(&["HSETEX k FNX EX 5 EX"], two);
+    check(&["SET k v", "HSETEX k EX 5 FIELDS 1 a 1"], WRONG);
 }
 
 /// Fields are gone for every command from their millisecond on, and from memory soon after; a hash without fields is no key.
@@ -215,4 +245,50 @@ fn commands_of_other_types_are_refused() {
         check(&["SET k v", command], WRONG);
     }
     check(&["HSET k a 1", "SADD k a"], WRONG);
+}
+
+/// Twenty thousand fields are due in the same millisecond: whoever writes then takes out a few, and the rest goes away behind
+/// everybody's back. None of them is seen meanwhile.
+#[test]
+fn many_fields_that_are_due_at_once_hold_up_nobody() {
+    let server = Server::annulus(1, &["--enable-debug-command", "yes"]);
+    let mut client = server.connect();
+    assert_eq!(client.line("DEBUG SET-ACTIVE-EXPIRE 0").text(), "OK");
+    for part in 0..20 {
+        let fields: Vec<String> = (0..1000).map(|n| format!("f{part}:{n}")).collect();
+        let pairs: Vec<String> = fields.iter().map(|field| format!("{field} v")).collect();
+        client.line(&format!("HSETEX k PXAT 33000000000000 FIELDS 1000 {}", pairs.join(" ")));
+    }
+    let due = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() + 1500;
+    for part in 0..20 {
+        let fields: Vec<String> = (0..1000).map(|n| format!("f{part}:{n}")).collect();
+        client.line(&format!("HPEXPIREAT k {due} FIELDS 1000 {}", fields.join(" ")));
+    }
+    client.line("HSET k stays 1");
+    while client.line("HEXISTS k f0:0") == Value::Int(1) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(client.line("HLEN k"), Value::Int(1));
+    assert_eq!(client.line("HSETNX k f19:999 new"), Value::Int(1));
+    assert_eq!(client.line("HSET k f18:999 new f17:999 new f17:999 newer"), Value::Int(2));
+    assert_eq!(client.line("HDEL k f16:999"), Value::Int(0));
+    assert_eq!(client.line("HINCRBY k f15:999 5"), Value::Int(5));
+    assert_eq!(client.line("HGETDEL k FIELDS 1 f14:999").to_string(), "[(nil)]");
+    assert_eq!(client.line("HSETEX k FNX FIELDS 1 f13:999 new"), Value::Int(1));
+    assert_eq!(client.line("HEXPIRE k 100 FIELDS 2 f12:999 stays").to_string(), "[(integer) -2, (integer) 1]");
+    assert_eq!(client.line("HTTL k FIELDS 2 f19:999 f18:999").to_string(), "[(integer) -1, (integer) -1]");
+    assert_eq!(client.line("HLEN k"), Value::Int(6));
+    assert_eq!(client.line("HRANDFIELD k 100").elements().map(<[_]>::len), Some(6));
+    assert_eq!(client.line("DEBUG SET-ACTIVE-EXPIRE 1").text(), "OK");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let expired = |client: &mut super::Client| {
+        let info = client.line("INFO stats").text();
+        let line = info.lines().find_map(|line| line.strip_prefix("expired_subkeys:")).expect("a line");
+        line.trim().parse::<u64>().expect("a number")
+    };
+    while expired(&mut client) < 19_000 {
+        assert!(Instant::now() < deadline, "fields that are due are still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(client.line("HLEN k"), Value::Int(6));
 }

@@ -229,3 +229,74 @@ fn cve_2025_32023_a_crafted_sparse_hyperloglog_is_refused() {
         assert_eq!(client.line("PFCOUNT other"), Value::Int(1));
     });
 }
+
+#[test]
+fn cve_2022_35977_bits_and_fields_take_the_edges_of_their_range() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        for edge in EDGES {
+            for other in EDGES {
+                client.line("SET k hello");
+                client.line("HSET h a 1 b 2");
+                for line in [
+                    format!("BITCOUNT k {edge} {other}"),
+                    format!("BITCOUNT k {edge} {other} BIT"),
+                    format!("BITPOS k 1 {edge} {other} BIT"),
+                    format!("BITPOS k 0 {edge} {other}"),
+                    format!("BITFIELD_RO k GET u63 {edge} GET i64 #{other}"),
+                    format!("BITFIELD k OVERFLOW SAT SET i64 0 {edge} INCRBY i64 0 {other} INCRBY u63 9 {other}"),
+                    format!("BITFIELD k OVERFLOW FAIL SET u1 0 {edge} INCRBY i1 3 {other}"),
+                    format!("HINCRBY h a {edge}"),
+                    format!("HPEXPIRE h {edge} LT FIELDS 1 b"),
+                    format!("HEXPIREAT h {edge} GT FIELDS 1 b"),
+                    format!("HSETEX h PX {edge} FIELDS 1 c {other}"),
+                    format!("HGETEX h EX {edge} FIELDS {other} c"),
+                    format!("HSCAN h {} COUNT {other}", edge as u64),
+                ] {
+                    client.line(&line);
+                }
+            }
+            client.line(&format!("GETBIT k {edge}"));
+            client.line(&format!("SETBIT k {edge} 2"));
+            client.line(&format!("HTTL h FIELDS {edge} a"));
+        }
+        assert_eq!(client.line("PING").text(), "PONG");
+    });
+}
+
+#[test]
+fn cve_2023_25155_any_number_of_random_fields_may_be_asked_for() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        client.line("HSET h a 1 b 2 c 3");
+        for edge in EDGES.into_iter().filter(|edge| *edge >= -1) {
+            for values in ["", "WITHVALUES"] {
+                client.line(&format!("HRANDFIELD h {edge} {values}"));
+            }
+        }
+        // As many as this are sent one by one; nobody reads them, and nobody else waits.
+        for count in [i64::from(i32::MIN), -i64::MAX, i64::MIN, i64::MIN / 2] {
+            for values in ["", " WITHVALUES"] {
+                let mut asking = server.connect();
+                asking.send_raw(format!("HRANDFIELD h {count}{values}\r\n").as_bytes());
+                assert_eq!(client.line("HLEN h"), Value::Int(3), "while {count} fields are sent");
+            }
+        }
+        assert_eq!(client.line("PING").text(), "PONG");
+    });
+}
+
+#[test]
+fn cve_2023_28856_a_field_never_becomes_infinite_or_no_number() {
+    for increment in ["nan", "inf", "-inf", "+inf", "1e5000"] {
+        let expected = match increment {
+            "nan" | "1e5000" => "-ERR value is not a valid float",
+            _ => "-ERR value is NaN or Infinity",
+        };
+        check(&["HSET h a 1", &format!("HINCRBYFLOAT h a {increment}")], expected);
+    }
+    check(&["HSET h a inf", "HINCRBYFLOAT h a 1"], "-ERR increment would produce NaN or Infinity");
+    check(&["HSET h a inf", "HINCRBYFLOAT h a 1", "HGET h a"], "inf");
+    check(&["HSET h a nan", "HINCRBYFLOAT h a 1"], "-ERR hash value is not a float");
+    check(&["HINCRBYFLOAT h a inf", "EXISTS h"], "0");
+}

@@ -417,9 +417,8 @@ impl Report {
         text.line("instantaneous_input_repl_kbps:0.00\r\ninstantaneous_output_repl_kbps:0.00");
         text.field("rejected_connections", m.connections_rejected);
         text.line("sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0");
-        text.field("expired_subkeys", 0);
-        text.field("expired_keys", m.expired_keys);
         text.field("expired_subkeys", m.expired_fields);
+        text.field("expired_keys", m.expired_keys);
         text.field("expired_stale_perc", "0.00");
         text.field("expired_time_cap_reached_count", m.expire_cycles_capped);
         text.line("expire_cycle_cpu_milliseconds:0\r\nevicted_keys:0\r\nevicted_clients:0\r\nevicted_scripts:0");
