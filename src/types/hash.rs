@@ -110,13 +110,27 @@ enum Repr {
 /// See the module.
 #[derive(Clone)]
 pub struct Hash {
-    repr: Repr,
-    deadlines: Option<Box<Deadlines>>,
+    form: Form,
 }
+
+/// Three words, so that the box of a small hash is one size class smaller than it would be with a word for the deadlines.
+#[derive(Clone)]
+enum Form {
+    Plain(Repr),
+    Timed(Box<Timed>),
+}
+
+#[derive(Clone)]
+struct Timed {
+    repr: Repr,
+    deadlines: Deadlines,
+}
+
+const _: () = assert!(size_of::<Hash>() == 3 * size_of::<usize>());
 
 impl Default for Hash {
     fn default() -> Hash {
-        Hash { repr: Repr::Packed(Listpack::new()), deadlines: None }
+        Hash { form: Form::Plain(Repr::Packed(Listpack::new())) }
     }
 }
 
@@ -125,14 +139,14 @@ impl DataType for Hash {
 
     #[inline]
     fn len(&self) -> usize {
-        match &self.repr {
+        match self.repr() {
             Repr::Packed(pack) => pack.len() / 2,
             Repr::Table(table) => table.len(),
         }
     }
 
     fn encoding(&self) -> &'static str {
-        match (&self.repr, &self.deadlines) {
+        match (self.repr(), self.deadlines()) {
             (Repr::Packed(_), None) => "listpack",
             (Repr::Packed(_), Some(_)) => "listpackex",
             (Repr::Table(_), _) => "hashtable",
@@ -140,9 +154,9 @@ impl DataType for Hash {
     }
 
     fn allocated_bytes(&self) -> usize {
-        let deadlines = self.deadlines.as_ref().map_or(0, |deadlines| deadlines.by_field.len() * 96);
+        let deadlines = self.deadlines().map_or(0, |deadlines| deadlines.by_field.len() * 96);
         deadlines
-            + match &self.repr {
+            + match self.repr() {
                 Repr::Packed(pack) => pack.allocated_bytes(),
                 Repr::Table(table) => {
                     // A few fields stand for the others.
@@ -155,7 +169,7 @@ impl DataType for Hash {
     }
 
     fn free_some(&mut self, elements_max: usize) -> bool {
-        match &mut self.repr {
+        match self.repr_mut() {
             Repr::Packed(_) => false,
             Repr::Table(table) => table.free_some(elements_max),
         }
@@ -163,7 +177,7 @@ impl DataType for Hash {
 
     #[inline]
     fn next_expiry(&self) -> Option<Millis> {
-        let deadlines = self.deadlines.as_ref()?;
+        let deadlines = self.deadlines()?;
         deadlines.by_time.first().map(|(due, _)| *due)
     }
 
@@ -177,22 +191,63 @@ fn find_in(pack: &Listpack, field: &[u8]) -> Option<(Pos, Pos)> {
 }
 
 impl Hash {
+    #[inline]
+    fn repr(&self) -> &Repr {
+        match &self.form {
+            Form::Plain(repr) => repr,
+            Form::Timed(timed) => &timed.repr,
+        }
+    }
+
+    #[inline]
+    fn repr_mut(&mut self) -> &mut Repr {
+        match &mut self.form {
+            Form::Plain(repr) => repr,
+            Form::Timed(timed) => &mut timed.repr,
+        }
+    }
+
+    #[inline]
+    fn deadlines(&self) -> Option<&Deadlines> {
+        match &self.form {
+            Form::Plain(_) => None,
+            Form::Timed(timed) => Some(&timed.deadlines),
+        }
+    }
+
+    #[inline]
+    fn deadlines_mut(&mut self) -> Option<&mut Deadlines> {
+        match &mut self.form {
+            Form::Plain(_) => None,
+            Form::Timed(timed) => Some(&mut timed.deadlines),
+        }
+    }
+
+    /// The deadlines, from now on if there were none.
+    fn timed(&mut self) -> &mut Deadlines {
+        if let Form::Plain(repr) = &mut self.form {
+            let repr = std::mem::replace(repr, Repr::Packed(Listpack::new()));
+            self.form = Form::Timed(Box::new(Timed { repr, deadlines: Deadlines::default() }));
+        }
+        self.deadlines_mut().expect("they were just made")
+    }
+
     /// Whether a field with a deadline is still there at `now`.
     fn is_live(&self, field: &[u8], now: Millis) -> bool {
-        let Some(deadlines) = &self.deadlines else { return true };
+        let Some(deadlines) = self.deadlines() else { return true };
         deadlines.by_field.get(field).is_none_or(|due| *due > now)
     }
 
     /// Fields that are there at `now`.
     pub fn live_len(&self, now: Millis) -> usize {
-        let due = self.deadlines.as_ref().map_or(0, |d| d.by_time.iter().take_while(|(due, _)| *due <= now).count());
+        let due = self.deadlines().map_or(0, |d| d.by_time.iter().take_while(|(due, _)| *due <= now).count());
         self.len() - due
     }
 
     /// The value of a field at `now`.
     #[inline]
     pub fn get(&self, field: &[u8], now: Millis) -> Option<Item<'_>> {
-        let value = match &self.repr {
+        let value = match self.repr() {
             Repr::Packed(pack) => pack.get(find_in(pack, field)?.1),
             Repr::Table(table) => Item::Bytes(table.get(field)?.value()),
         };
@@ -202,7 +257,7 @@ impl Hash {
     /// Gives a field a value, without a deadline; whether it is a new one. It must not be due.
     #[inline]
     pub fn set(&mut self, field: &[u8], value: &[u8], limits: HashLimits) -> bool {
-        if let Some(deadlines) = &mut self.deadlines {
+        if let Some(deadlines) = self.deadlines_mut() {
             deadlines.set(field, None);
         }
         self.set_keeping_deadline(field, value, limits)
@@ -210,7 +265,7 @@ impl Hash {
 
     /// As [`Hash::set`], but a deadline stays.
     pub fn set_keeping_deadline(&mut self, field: &[u8], value: &[u8], limits: HashLimits) -> bool {
-        if let Repr::Packed(pack) = &mut self.repr {
+        if let Repr::Packed(pack) = self.repr_mut() {
             if field.len().max(value.len()) <= limits.listpack_value {
                 if let Some((_, at)) = find_in(pack, field) {
                     pack.replace(at, value);
@@ -225,7 +280,7 @@ impl Hash {
             }
             self.make_table();
         }
-        let Repr::Table(table) = &mut self.repr else { unreachable!("it was just made one") };
+        let Repr::Table(table) = self.repr_mut() else { unreachable!("it was just made one") };
         match table.get_mut(field) {
             Some(found) => {
                 *found = Field::new(field, value);
@@ -237,10 +292,10 @@ impl Hash {
 
     /// Removes a field; whether it was there.
     pub fn remove(&mut self, field: &[u8]) -> bool {
-        if let Some(deadlines) = &mut self.deadlines {
+        if let Some(deadlines) = self.deadlines_mut() {
             deadlines.set(field, None);
         }
-        match &mut self.repr {
+        match self.repr_mut() {
             Repr::Packed(pack) => match find_in(pack, field) {
                 Some((at, _)) => {
                     pack.remove_range(at, 2);
@@ -254,8 +309,8 @@ impl Hash {
 
     /// Shows all fields that are there at `now` with their values, until `visit` returns false.
     pub fn walk<'a>(&'a self, now: Millis, mut visit: impl FnMut(Item<'a>, Item<'a>) -> bool) {
-        let timed = self.deadlines.is_some();
-        match &self.repr {
+        let timed = self.deadlines().is_some();
+        match self.repr() {
             Repr::Packed(pack) => {
                 let mut items = pack.iter();
                 while let (Some(field), Some(value)) = (items.next(), items.next()) {
@@ -281,7 +336,7 @@ impl Hash {
         if self.is_empty() {
             return None;
         }
-        match &self.repr {
+        match self.repr() {
             Repr::Packed(pack) => {
                 let at = pack.seek(2 * below(pack.len() as u64 / 2) as i64)?;
                 Some((pack.get(at), pack.get(pack.next(at)?)))
@@ -296,7 +351,7 @@ impl Hash {
     /// `count` different fields at random, or all if there are not as many. What was due must have been taken out.
     pub fn sample(&self, count: usize, mut below: impl FnMut(u64) -> u64) -> Vec<(Item<'_>, Item<'_>)> {
         let len = self.len();
-        if count.saturating_mul(3) > len || matches!(self.repr, Repr::Packed(_)) {
+        if count.saturating_mul(3) > len || matches!(self.repr(), Repr::Packed(_)) {
             let mut all = Vec::with_capacity(len);
             self.walk(Millis(i64::MIN), |field, value| {
                 all.push((field, value));
@@ -311,7 +366,7 @@ impl Hash {
             }
             return all;
         }
-        let Repr::Table(table) = &self.repr else { unreachable!("packed ones were dealt with above") };
+        let Repr::Table(table) = self.repr() else { unreachable!("packed ones were dealt with above") };
         let mut names: HashSet<&[u8], ahash::RandomState> = HashSet::default();
         let mut drawn = Vec::with_capacity(count);
         while drawn.len() < count {
@@ -325,7 +380,7 @@ impl Hash {
 
     /// One call of a scan; see [`Dict::scan`]. A packed hash shows everything at once.
     pub fn scan(&self, now: Millis, cursor: u64, count: usize, mut visit: impl FnMut(Item<'_>, Item<'_>)) -> u64 {
-        match &self.repr {
+        match self.repr() {
             Repr::Table(table) => table.scan_keys(cursor, count, |entry| {
                 let (field, value) = entry.split();
                 if self.is_live(field, now) {
@@ -344,8 +399,8 @@ impl Hash {
 
     /// A reader of all fields of a table without deadlines, with a snapshot of its own.
     pub fn snapshot(&self) -> Option<DictSnapshot<Field>> {
-        match &self.repr {
-            Repr::Table(table) if self.deadlines.is_none() => Some(table.snapshot()),
+        match self.repr() {
+            Repr::Table(table) if self.deadlines().is_none() => Some(table.snapshot()),
             Repr::Table(_) | Repr::Packed(_) => None,
         }
     }
@@ -354,14 +409,14 @@ impl Hash {
 
     /// When a field expires, if it does.
     pub fn deadline(&self, field: &[u8]) -> Option<Millis> {
-        self.deadlines.as_ref()?.by_field.get(field).copied()
+        self.deadlines()?.by_field.get(field).copied()
     }
 
     /// Sets or takes away the deadline of a field, which must be there.
     pub fn set_deadline(&mut self, field: &[u8], due: Option<Millis>) {
         if due.is_some() {
-            self.deadlines.get_or_insert_default().set(field, due);
-        } else if let Some(deadlines) = &mut self.deadlines {
+            self.timed().set(field, due);
+        } else if let Some(deadlines) = self.deadlines_mut() {
             deadlines.set(field, None);
         }
     }
@@ -369,12 +424,12 @@ impl Hash {
     /// Takes out fields whose time has come, `fields_max` at most; how many there were.
     #[inline]
     pub fn expire(&mut self, now: Millis, fields_max: usize) -> usize {
-        if self.deadlines.is_none() {
+        if self.deadlines().is_none() {
             return 0;
         }
         let mut expired = 0;
         while expired < fields_max
-            && let Some(deadlines) = &mut self.deadlines
+            && let Some(deadlines) = self.deadlines_mut()
             && let Some((due, _)) = deadlines.by_time.first()
             && *due <= now
         {
@@ -413,7 +468,7 @@ impl Hash {
             table.add(&field, || Field::new(&field, &value.text()));
             true
         });
-        self.repr = Repr::Table(table);
+        *self.repr_mut() = Repr::Table(table);
     }
 }
 

@@ -54,6 +54,9 @@ pub enum Object {
     Zset(Zset),
 }
 
+// The box of every small value: one of jemalloc's classes of 32 bytes.
+const _: () = assert!(size_of::<Object>() <= 32);
+
 /// Implements the conversions of [`DataType`] for the type of one variant.
 macro_rules! in_object {
     ($variant:ident) => {
