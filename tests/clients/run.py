@@ -22,6 +22,7 @@ from server import Server
 
 import caching  # noqa: F401  (importing a module registers its cases)
 import connections  # noqa: F401
+import data_types  # noqa: F401
 import hostile  # noqa: F401
 import process  # noqa: F401
 import python_client  # noqa: F401
