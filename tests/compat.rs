@@ -87,13 +87,7 @@ const ABSENT: &[Family] = &[
         absent: "",
         remark: "the strings are those of Redis, byte for byte",
     },
-    Family {
-        name: "geo",
-        group: None,
-        absent: "GEOADD, GEODIST, GEOHASH, GEOPOS, GEORADIUS, GEORADIUSBYMEMBER, GEORADIUSBYMEMBER_RO, GEORADIUS_RO, \
-                 GEOSEARCH, GEOSEARCHSTORE",
-        remark: "",
-    },
+    Family { name: "geo", group: Some(Group::Geo), absent: "", remark: "" },
     Family {
         name: "pub/sub",
         group: None,

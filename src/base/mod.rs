@@ -6,6 +6,7 @@
 mod bignum;
 pub mod crc;
 pub mod float;
+pub mod geo;
 pub mod glob;
 pub mod longdouble;
 pub mod num;

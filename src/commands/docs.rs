@@ -423,7 +423,9 @@ fn type_of(command: &str, name: &str) -> ArgType {
         | "index1" | "index2" | "increment" | "decrement" | "start" | "end" | "stop" | "client-id" | "protover"
         | "version" | "len" | "min-match-len" | "bit" | "port" | "numreplicas" | "maxage" | "ttl" | "frequency"
         | "slot" | "start-slot" | "end-slot" | "config-epoch" | "cluster-bus-port" => ArgType::Integer,
-        "timeout" | "score" | "min" | "max" => ArgType::Double,
+        "timeout" | "score" | "min" | "max" | "longitude" | "latitude" | "radius" | "width" | "height" => {
+            ArgType::Double
+        }
         _ if name.starts_with("unix-time") => ArgType::UnixTime,
         _ if name.strip_prefix("key").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit())) => ArgType::Key,
         _ => ArgType::String,

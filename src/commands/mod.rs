@@ -15,6 +15,7 @@ pub mod command;
 pub mod connection;
 pub mod docs;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hash_expiry;
 pub mod help;
@@ -42,6 +43,7 @@ pub static FAMILIES: &[&[Row]] = &[
     command::ROWS,
     connection::ROWS,
     generic::ROWS,
+    geo::ROWS,
     hash::ROWS,
     hash_expiry::ROWS,
     hyperloglog::ROWS,

@@ -20,6 +20,7 @@ mod bitmap;
 mod blocking;
 mod connection;
 mod generic;
+mod geo;
 mod hash;
 mod hostile;
 mod hyperloglog;

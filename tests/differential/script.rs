@@ -177,6 +177,14 @@ impl Script {
             ArgType::Key => self.key(),
             ArgType::Pattern => self.pattern(),
             ArgType::Double if name == "timeout" => self.word(&["0.001", "0.002", "0.01", "1e-3", "-1", "x"]),
+            // Around Sicily mostly, so that areas hold places.
+            ArgType::Double if name == "longitude" && self.rng.chance(7, 8) => self.degrees(12, 16),
+            ArgType::Double if name == "latitude" && self.rng.chance(7, 8) => self.degrees(36, 39),
+            ArgType::Double if name == "longitude" => self.degrees(-181, 181),
+            ArgType::Double if name == "latitude" => self.degrees(-86, 86),
+            ArgType::Double if matches!(name, "radius" | "width" | "height") && self.rng.chance(7, 8) => {
+                self.rng.range(0..=400).to_string().into_bytes()
+            }
             _ if name == "min" || name == "max" => self.bound(),
             ArgType::Double if name == "score" || name == "increment" || name == "weight" => match self.rng.below(6) {
                 0 => self.float(),
@@ -215,7 +223,9 @@ impl Script {
                     0 => self.string(),
                     _ => format!("e{}", self.rng.below(5000)).into_bytes(),
                 },
-                "element" | "pivot" | "member" | "field" if self.rng.chance(3, 4) => self.element(),
+                "element" | "pivot" | "member" | "member1" | "member2" | "field" if self.rng.chance(3, 4) => {
+                    self.element()
+                }
                 _ => self.string(),
             },
         }
@@ -264,14 +274,15 @@ impl Script {
 
     /// What the names of a family's keys begin with. Commands meet their own type most of the time, and another often enough.
     fn group_of_key(&mut self) -> &'static str {
-        const LETTERS: [&str; 8] = ["k", "l", "s", "h", "z", "x", "b", "p"];
+        const LETTERS: [&str; 8] = ["k", "l", "s", "h", "z", "g", "b", "p"];
         match self.group {
             _ if self.rng.chance(1, 12) => LETTERS[self.rng.below(8) as usize],
             Group::String => "k",
             Group::List => "l",
             Group::Set => "s",
             Group::Hash => "h",
-            Group::SortedSet | Group::Geo => "z",
+            Group::SortedSet => "z",
+            Group::Geo => "g",
             Group::Stream => "x",
             Group::Bitmap => "b",
             Group::HyperLogLog => "p",
@@ -297,6 +308,10 @@ impl Script {
             }
             _ => (0..self.rng.below(12)).map(|_| b'a' + self.rng.below(4) as u8).collect(),
         }
+    }
+
+    fn degrees(&mut self, from: i64, to: i64) -> Vec<u8> {
+        format!("{}.{:04}", self.rng.range(from..=to), self.rng.below(10_000)).into_bytes()
     }
 
     /// An end of a range, of any kind.
