@@ -18,7 +18,7 @@ use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, St
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey};
 use crate::shard::cx::DataFn;
 use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, Message, Ticket};
-use crate::shard::waiters::WaitEvent;
+use crate::shard::waiters::{WaitEvent, WaiterId};
 use crate::shard::{Run as TimedRun, Shard};
 use crate::txn::{Coordinator, Driver, Origin, Plan, Progress};
 
@@ -157,7 +157,7 @@ impl Engine {
         self.notice_disturbed();
         let latency = self.shard.config.latency_tracking;
         self.run.end(&mut self.shard.metrics, latency, (self.clock_ns)());
-        !self.ready.is_empty() || !self.local_calls.is_empty()
+        self.has_waiting()
     }
 
     /// Hands what commands have to tell to those who wait, here and on other shards. Before any answer leaves: a plan that takes
@@ -189,13 +189,22 @@ impl Engine {
         self.deadlines.first().map(|(due_us, _)| *due_us)
     }
 
-    /// Removes a session whose connection is going. If it waits for data, the wait ends.
+    /// Removes a session whose connection is going. If it waits for data, the wait ends: on this shard at once, so that nothing
+    /// is taken for it any more, on others as soon as its plan has told them.
     pub fn remove_session(&mut self, key: SessionKey) {
         if let Some(session) = self.shard.sessions.remove(key)
             && let Some(plan) = session.blocked
         {
+            self.shard.waiters.cancel(WaiterId { home: self.shard.id, plan });
+            self.shard.serve_ready();
             self.shard.wait_events.push((plan, WaitEvent::Gone));
+            self.pass_on();
         }
+    }
+
+    /// Whether [`Engine::run_waiting`] has something to do.
+    pub fn has_waiting(&self) -> bool {
+        !self.ready.is_empty() || !self.local_calls.is_empty()
     }
 
     /// Sessions that have output to send, are to be closed, or have gone quiet again. Each is listed once.

@@ -163,7 +163,8 @@ impl Reactor {
                 }
                 break;
             }
-            let timeout = if more_to_run || timers_busy {
+            // What flushing closed may have left work behind, too.
+            let timeout = if more_to_run || timers_busy || self.engine.has_waiting() {
                 Some(Duration::ZERO)
             } else if stopping {
                 Some(STOPPING_TURN)

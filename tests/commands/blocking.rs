@@ -130,6 +130,23 @@ fn a_client_that_goes_away_takes_nothing() {
     });
 }
 
+/// Nothing else happens on the server between the client's going and the push: it must have taken note by itself.
+#[test]
+fn a_client_that_went_away_on_an_idle_server_takes_nothing() {
+    at_both_counts(|server| {
+        for command in ["BLPOP a 0", "BLPOP a b c d e f 0"] {
+            let mut pusher = server.connect();
+            pusher.line("PING");
+            let waiting = wait_for(server, command, 1);
+            thread::sleep(Duration::from_millis(50));
+            drop(waiting);
+            thread::sleep(Duration::from_millis(50));
+            assert_eq!(pusher.line("RPUSH a x").to_string(), "(integer) 1");
+            assert_eq!(pusher.line("LPOP a").text(), "x", "{command}");
+        }
+    });
+}
+
 #[test]
 fn an_element_moves_to_another_shard_when_it_comes() {
     at_both_counts(|server| {
