@@ -4,7 +4,8 @@
 
 use crate::base::float::parse_f64_lenient;
 use crate::base::longdouble::LongDouble;
-use crate::resp::CommandError;
+use crate::resp::{CommandError, Reply};
+use crate::txn::Coordinator;
 
 /// A timeout in seconds as clients give it, in microseconds; none means for ever.
 ///
@@ -22,6 +23,15 @@ pub fn timeout_us(text: &[u8]) -> Result<Option<u64>, CommandError> {
         return Err(CommandError::TimeoutNegative);
     }
     Ok(Some((millis as u64).saturating_mul(1000)).filter(|us| *us > 0))
+}
+
+/// The reply of a command that has waited, or what a client gets whose time is over.
+pub fn or_timed_out(coordinator: &Coordinator, reply: Option<Reply>) -> Reply {
+    reply.unwrap_or_else(|| {
+        let mut reply = coordinator.reply();
+        reply.null_array();
+        reply
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! Fields that are due are taken out before a command writes; how deadlines are kept is told in `types::hash`.
 
 use super::docs::Group;
+use super::element::push_item;
 use super::keys::{KeyFlags, KeySpec};
 use super::table::{Flags, Row, Run};
 use crate::base::num::parse_i64;
@@ -13,7 +14,6 @@ use crate::base::time::Millis;
 use crate::resp::{Args, CommandError, Reply};
 use crate::shard::cx::{DataFn, ReadCx, WriteCx};
 use crate::types::hash::Hash;
-use crate::types::listpack::Item;
 
 /// What all rows of this file share.
 const HASH: Row = Row { group: Group::Hash, ..Row::DEFAULT };
@@ -178,13 +178,6 @@ const GONE: i64 = 2;
 
 /// The latest deadline of a field, milliseconds since 1970: 46 bits, as in Redis.
 const DEADLINE_MAX: i64 = (0xffff_ffff_ffff - 1) >> 2;
-
-fn push_item(reply: &mut Reply, item: Item<'_>) {
-    match item {
-        Item::Bytes(bytes) => reply.bulk(bytes),
-        Item::Int(number) => reply.bulk_int(number),
-    }
-}
 
 const COUNT_TOO_LOW: CommandError = CommandError::Custom("ERR Parameter `numFields` should be greater than 0");
 const COUNT_NOT_POSITIVE: CommandError = CommandError::Custom("ERR Number of fields must be a positive integer");

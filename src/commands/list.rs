@@ -9,8 +9,9 @@
 
 use std::sync::Arc;
 
-use super::blocking::timeout_us;
+use super::blocking::{or_timed_out, timeout_us};
 use super::docs::Group;
+use super::element::{STREAMED_ELEMENTS_MIN, push_item};
 use super::keys::{Begin, Find, KeyFlags, KeySpec};
 use super::table::{Flags, Row, Run};
 use crate::base::num::parse_i64;
@@ -309,9 +310,6 @@ pub const ROWS: &[Row] = &[
 
 type Done = Result<(), CommandError>;
 
-/// From so many elements on a reply is encoded while it is sent. Below, the snapshot costs more than it saves.
-pub const STREAMED_ELEMENTS_MIN: usize = 4096;
-
 /// One end of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
@@ -331,15 +329,6 @@ impl End {
 
 fn integer(text: &[u8]) -> Result<i64, CommandError> {
     parse_i64(text).ok_or(CommandError::NotAnInteger)
-}
-
-/// An element as a bulk.
-#[inline]
-fn push_item(reply: &mut Reply, item: Item<'_>) {
-    match item {
-        Item::Bytes(bytes) => reply.bulk(bytes),
-        Item::Int(number) => reply.bulk_int(number),
-    }
 }
 
 // Both ends.
@@ -834,15 +823,6 @@ fn lmpop_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 }
 
 // Waiting.
-
-/// What a client gets whose time is over.
-fn or_timed_out(coordinator: &Coordinator, reply: Option<Reply>) -> Reply {
-    reply.unwrap_or_else(|| {
-        let mut reply = coordinator.reply();
-        reply.null_array();
-        reply
-    })
-}
 
 fn blocking_pop(coordinator: Coordinator, args: OwnedArgs, end: End) -> Plan {
     Box::pin(async move {

@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod command;
 pub mod connection;
 pub mod docs;
+mod element;
 pub mod generic;
 pub mod geo;
 pub mod hash;

@@ -6,8 +6,8 @@
 //! More than a few thousand members are not encoded by the handler but read out of a snapshot while they are sent.
 
 use super::docs::Group;
+use super::element::{STREAMED_ELEMENTS_MIN, push_item};
 use super::keys::{Begin, Find, KeyFlags, KeySpec};
-use super::list::STREAMED_ELEMENTS_MIN;
 use super::page::{Page, parse_cursor};
 use super::table::{Flags, Row, Run};
 use crate::base::num::parse_i64;
@@ -238,13 +238,6 @@ pub const ROWS: &[Row] = &[
 ];
 
 type Done = Result<(), CommandError>;
-
-fn push_item(reply: &mut Reply, item: Item<'_>) {
-    match item {
-        Item::Bytes(bytes) => reply.bulk(bytes),
-        Item::Int(number) => reply.bulk_int(number),
-    }
-}
 
 // Members.
 

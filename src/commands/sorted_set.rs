@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::blocking::timeout_us;
+use super::blocking::{or_timed_out, timeout_us};
 use super::docs::Group;
+use super::element::{STREAMED_ELEMENTS_MIN, push_item};
 use super::keys::{Begin, Find, KeyFlags, KeySpec};
-use super::list::STREAMED_ELEMENTS_MIN;
 use super::page::{Page, parse_cursor};
 use super::table::{Flags, Row, Run};
 use crate::base::float::{parse_f64, push_f64_shortest};
@@ -237,14 +237,6 @@ pub const ROWS: &[Row] = &[
 ];
 
 type Done = Result<(), CommandError>;
-
-/// A member as a bulk.
-pub fn push_item(reply: &mut Reply, item: Item<'_>) {
-    match item {
-        Item::Bytes(bytes) => reply.bulk(bytes),
-        Item::Int(number) => reply.bulk_int(number),
-    }
-}
 
 /// The header of so many members, with their scores if they are wanted: pairs in RESP3, one behind the other in RESP2.
 pub fn push_header(reply: &mut Reply, members: usize, with_scores: bool) {
@@ -709,14 +701,6 @@ fn zmpop_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 }
 
 // Waiting.
-
-fn or_timed_out(coordinator: &Coordinator, reply: Option<Reply>) -> Reply {
-    reply.unwrap_or_else(|| {
-        let mut reply = coordinator.reply();
-        reply.null_array();
-        reply
-    })
-}
 
 fn blocking_pop(coordinator: Coordinator, args: OwnedArgs, end: End) -> Plan {
     Box::pin(async move {

@@ -220,9 +220,9 @@ fn a_field_expires() {
         let mut client = server.connect();
         client.line("HSET k stays 1 goes 2");
         client.line("HSET whole a 1 b 2");
+        assert_eq!(client.line("HLEN k").to_string(), "(integer) 2");
         client.line("HPEXPIRE k 60 FIELDS 1 goes");
         client.line("HPEXPIRE whole 60 FIELDS 2 a b");
-        assert_eq!(client.line("HLEN k").to_string(), "(integer) 2");
         let deadline = Instant::now() + Duration::from_secs(10);
         while client.line("EXISTS whole").to_string() != "(integer) 0" {
             assert!(Instant::now() < deadline, "the hash is still there");
