@@ -11,7 +11,6 @@
 //!
 //! `ANNULUS_DIFF_SEED` repeats a run, `ANNULUS_DIFF_COMMANDS` makes it longer (26,000 commands for each of the four runs),
 //! `ANNULUS_DIFF_GROUPS` keeps it to some families.
-//! Absent so far: keys of another type, until there is a second one.
 
 #[path = "../harness/mod.rs"]
 mod harness;
