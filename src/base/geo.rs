@@ -106,9 +106,9 @@ impl Place {
         Cell::of(self, STEPS).bits() as f64
     }
 
-    /// The middle of the cell that a score names.
+    /// The middle of the cell that a score names. A score that is none of a place names one all the same, that of Redis.
     pub fn from_score(score: f64) -> Place {
-        let bits = score as u64;
+        let bits = cell_bits(score);
         let borders = Cell { x: gather(bits >> 1), y: gather(bits), steps: STEPS }.borders();
         Place {
             longitude: f64::midpoint(borders.west, borders.east).clamp(-LONGITUDE_MAX, LONGITUDE_MAX),
@@ -138,6 +138,15 @@ impl Place {
         let a = u * u + lat1.cos() * lat2.cos() * v * v;
         2.0 * EARTH_RADIUS * a.sqrt().asin()
     }
+}
+
+/// A score as an integer, the way x86-64 turns a double into an unsigned one, whatever the double is.
+fn cell_bits(score: f64) -> u64 {
+    const HALF: f64 = 9_223_372_036_854_775_808.0;
+    const TOP: u64 = 1 << 63;
+    // Out of range for a signed integer is the lowest of them.
+    let signed = |number: f64| if (-HALF..HALF).contains(&number) { number as i64 as u64 } else { TOP };
+    if score < HALF { signed(score) } else { signed(score - HALF) ^ TOP }
 }
 
 fn latitude_distance(a: f64, b: f64) -> f64 {
@@ -271,6 +280,15 @@ mod tests {
         assert_eq!(Place::from_score(PALERMO.score()).geohash(), *b"sqc8b49rny0");
         let distance = Place::from_score(PALERMO.score()).distance(Place::from_score(CATANIA.score()));
         assert_eq!(format!("{distance:.4}"), "166274.1516");
+    }
+
+    #[test]
+    fn any_score_names_a_place() {
+        assert_eq!(Place::from_score(-1.0).geohash(), *b"bp05b5048p0");
+        for score in [f64::INFINITY, f64::NEG_INFINITY, 1e300, -1e300, 9.3e18, -5e17] {
+            let place = Place::from_score(score);
+            assert!(Place::new(place.longitude, place.latitude).is_some());
+        }
     }
 
     #[test]

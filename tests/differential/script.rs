@@ -203,8 +203,8 @@ impl Script {
                 "count" => self.word(&["1", "3", "10", "1000", "0", "-1"]),
                 "offset" if self.group == Group::Bitmap => self.bit_offset(),
                 "value" | "bit" if self.rng.chance(3, 4) => self.word(&["0", "1"]),
-                "start" | "end" | "stop" | "offset" | "min-match-len" | "index" => self.position(),
-                "rank" | "num-matches" | "numkeys" | "limit" | "len" => match self.rng.below(8) {
+                "start" | "end" | "stop" | "offset" | "min-match-len" => self.position(),
+                "index" | "rank" | "num-matches" | "numkeys" | "limit" | "len" => match self.rng.below(8) {
                     0 => self.integer(),
                     _ => self.rng.range(-3..=5).to_string().into_bytes(),
                 },
