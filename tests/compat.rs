@@ -29,7 +29,7 @@ const ABSENT: &[Family] = &[
     Family {
         name: "generic",
         group: Some(Group::Generic),
-        absent: "DUMP, MIGRATE, RESTORE, SORT, SORT_RO, WAITAOF",
+        absent: "DUMP, MIGRATE, RESTORE, WAITAOF",
         remark: "OBJECT FREQ needs an LFU `maxmemory-policy`; WAIT replies 0 at once, there are no replicas",
     },
     Family { name: "string", group: Some(Group::String), absent: "", remark: "" },

@@ -41,6 +41,22 @@ pub fn parse_f64_lenient(text: &[u8]) -> Option<f64> {
     }
 }
 
+/// Reads a weight of SORT as redis-server 7.0 does, with C's `strtod` to the end of the text or its first zero byte: white space
+/// in front is skipped and nothing at all is 0. `None` if it is no number, NaN, too large for a double, or so small that it
+/// cannot be told exactly.
+pub fn parse_f64_weight(text: &[u8]) -> Option<f64> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let end = memchr::memchr(0, text).unwrap_or(text.len());
+    if end == 0 {
+        return Some(0.0);
+    }
+    let start = text[..end].iter().position(|byte| !is_space(byte))?;
+    match read(&text[start..end])? {
+        Reading::Exact(value) if !value.is_subnormal() => Some(value),
+        Reading::Exact(_) | Reading::OutOfRange(_) => None,
+    }
+}
+
 enum Reading {
     Exact(f64),
     /// Infinity or zero, for a number that is neither.

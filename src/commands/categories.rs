@@ -45,8 +45,9 @@ pub fn in_category(row: &Row, category: &str) -> bool {
         "blocking" => flag(Flags::BLOCKING),
         // What a container is about is said by its subcommands.
         "keyspace" => {
-            // WAIT is filed with the commands for keys, and is one about the connection.
-            row.group == Group::Generic && row.subcommands.is_empty() && !row.acl.contains(&"connection")
+            // WAIT is filed with the commands for keys, and is one about the connection; SORT is one about lists, among others.
+            let elsewhere = row.acl.contains(&"connection") || row.acl.contains(&"list");
+            row.group == Group::Generic && row.subcommands.is_empty() && !elsewhere
         }
         _ => family(category).is_some_and(|group| row.group == group && row.subcommands.is_empty()),
     };

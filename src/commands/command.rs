@@ -292,10 +292,11 @@ fn write_key_spec(spec: &KeySpec, reply: &mut Reply) {
             bulk(word, reply);
             pair("startfrom", from, reply);
         }
-        Begin::Unknown => typed("unknown", 0, reply),
+        Begin::Option(..) | Begin::Unknown => typed("unknown", 0, reply),
     }
     bulk("find_keys", reply);
     match spec.find {
+        _ if matches!(spec.begin, Begin::Option(..)) => typed("unknown", 0, reply),
         Find::Range { last, step, limit } => {
             typed("range", 3, reply);
             pair("lastkey", last, reply);

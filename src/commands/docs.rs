@@ -433,11 +433,20 @@ fn type_of(command: &str, name: &str) -> ArgType {
 }
 
 /// Keys stand in the order of the specifications that find them; where there are fewer of those, the last finds all the rest.
+/// Patterns that name keys (SORT's) share the one behind the first key, if there is one to spare.
 fn number_keys(arguments: &mut [Argument], key_specs: usize, next: &mut usize) {
+    let keys = arguments.iter().filter(|argument| argument.kind == ArgType::Key).count();
+    let shares = |argument: &Argument| argument.kind == ArgType::Pattern && argument.token.is_some() && key_specs > 1;
+    let mut shared = None;
     for argument in arguments {
         if argument.kind == ArgType::Key {
             argument.key_spec = Some((*next).min(key_specs.saturating_sub(1)));
             *next += 1;
+        } else if shares(argument) && keys > 0 {
+            argument.key_spec = Some(*shared.get_or_insert_with(|| {
+                *next += 1;
+                *next - 1
+            }));
         }
         number_keys(&mut argument.parts, key_specs, next);
     }

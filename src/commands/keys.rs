@@ -72,7 +72,10 @@ pub enum Begin {
     Index(usize),
     /// Behind this word, which is looked for from this argument on (negative: backwards from the end).
     Keyword(&'static str, i32),
-    /// Cannot be told.
+    /// Behind this word where it stands for an option from this argument on, the last time if there are several; the other words
+    /// are options with so many arguments, which are passed over. Clients are told that it cannot be told: Redis has no name for it.
+    Option(&'static str, usize, &'static [(&'static str, usize)]),
+    /// Cannot be told without the data: such keys are not among those that a command names.
     Unknown,
 }
 
@@ -153,7 +156,11 @@ impl KeySpec {
                 Some(at) => at + 1,
                 None => return Ok(()),
             },
-            Begin::Unknown => return Err(BadKeys),
+            Begin::Option(word, from, others) => match find_option(args, word, from, others) {
+                Some(at) => at,
+                None => return Ok(()),
+            },
+            Begin::Unknown => return Ok(()),
         };
         let (first, last, step) = match self.find {
             Find::Range { last, step, limit } => {
@@ -203,6 +210,22 @@ fn find_keyword(args: Args<'_>, word: &str, from: i32) -> Option<i64> {
         let start = argc.checked_sub(from.unsigned_abs() as usize)?;
         (1..=start).rev().find(is_word).map(|i| i as i64)
     }
+}
+
+/// The argument of the last option of this name.
+fn find_option(args: Args<'_>, word: &str, from: usize, others: &[(&str, usize)]) -> Option<i64> {
+    let is = |at: usize, word: &str| args.get(at).eq_ignore_ascii_case(word.as_bytes());
+    let (mut at, mut found) = (from, None);
+    while at < args.len() {
+        if is(at, word) && at + 1 < args.len() {
+            found = Some(at as i64 + 1);
+            at += 1;
+        } else {
+            at += others.iter().find(|(other, _)| is(at, other)).map_or(0, |(_, arguments)| *arguments);
+        }
+        at += 1;
+    }
+    found
 }
 
 /// Calls `visit` with the position and flags of each key of a command.
@@ -274,6 +297,23 @@ mod tests {
         assert_eq!(positions(spec, &["lmpop", "9", "a"]), Err(BadKeys));
         assert_eq!(positions(spec, &["lmpop", "-1", "a"]), Err(BadKeys));
         assert_eq!(positions(spec, &["lmpop", "9223372036854775807", "a"]), Err(BadKeys));
+    }
+
+    #[test]
+    fn an_option_is_not_mistaken_for_an_argument_of_another() {
+        let spec = KeySpec {
+            flags: KeyFlags::OW,
+            begin: Begin::Option("STORE", 2, &[("LIMIT", 2), ("GET", 1)]),
+            find: Find::Range { last: 0, step: 1, limit: 0 },
+        };
+        assert_eq!(positions(spec, &["sort", "k", "get", "store", "store", "a"]), Ok(vec![5]));
+        assert_eq!(
+            positions(spec, &["sort", "k", "limit", "store", "x", "desc", "store", "a", "STORE", "b"]),
+            Ok(vec![9])
+        );
+        assert_eq!(positions(spec, &["sort", "k", "store", "store", "a"]), Ok(vec![3]));
+        assert_eq!(positions(spec, &["sort", "k", "store"]), Ok(vec![]));
+        assert_eq!(positions(spec, &["sort", "store"]), Ok(vec![]));
     }
 
     #[test]

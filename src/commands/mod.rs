@@ -28,6 +28,7 @@ pub mod lolwut;
 mod page;
 pub mod server;
 pub mod set;
+pub mod sort;
 pub mod sorted_set;
 pub mod string;
 pub mod table;
@@ -52,6 +53,7 @@ pub static FAMILIES: &[&[Row]] = &[
     lolwut::ROWS,
     server::ROWS,
     set::ROWS,
+    sort::ROWS,
     sorted_set::ROWS,
     string::ROWS,
     zset_algebra::ROWS,

@@ -41,6 +41,9 @@ pub enum Run {
     Split(DataFn, Merge),
     /// As `Data` where all keys have one owner; otherwise a plan of hops.
     Hops(DataFn, PlanFn),
+    /// Always a plan, which decides by sizes or options whether one data call on the owner does. The data function is for callers
+    /// that have made sure that all keys are here and stay as they are: it does everything in one step.
+    Steps(DataFn, PlanFn),
     /// On the connection's core.
     Session(SessionFn),
     /// A plan over services and all shards.

@@ -434,7 +434,7 @@ impl Engine {
                 Owner::One(shard) => return self.data(session, command, f, shard, args),
                 Owner::Several => self.start_plan(session, command, plan, args),
             },
-            Run::Server(plan) => self.start_plan(session, command, plan, args),
+            Run::Steps(_, plan) | Run::Server(plan) => self.start_plan(session, command, plan, args),
             Run::Session(f) => self.session_command(session, command, f, args),
             Run::Container => unreachable!("the gate refuses a bare container"),
         }

@@ -16,6 +16,7 @@ use crate::keyspace::{Db, Entry, EntryMut, Keyspace, Lookup, NewValue, Record, V
 use crate::metrics::ShardMetrics;
 use crate::resp::{Args, CommandError, Reply};
 use crate::shard::access::AccessPolicy;
+use crate::shard::slots::SlotMap;
 use crate::shard::waiters::Waiters;
 use crate::types::{DataType, Object};
 
@@ -66,6 +67,8 @@ pub struct DataCx<'a> {
     pub touch: bool,
     /// Which shard this is.
     pub shard: ShardId,
+    /// Who owns what.
+    pub slots: SlotMap,
 }
 
 /// Permission to read. See the module.
@@ -120,6 +123,11 @@ impl<'a> ReadCx<'a> {
     /// Which shard this is.
     pub fn shard(&self) -> ShardId {
         self.cx.shard
+    }
+
+    /// Whether a key is one of this shard's.
+    pub fn owns(&self, key: &[u8]) -> bool {
+        self.cx.slots.shard_of(key) == self.cx.shard
     }
 
     /// How access words are to be read (LRU or LFU).

@@ -172,6 +172,7 @@ impl Shard {
             waiters: &mut self.waiters,
             touch,
             shard: self.id,
+            slots: self.slots,
         }
     }
 

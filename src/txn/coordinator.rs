@@ -130,6 +130,11 @@ impl Coordinator {
         self.with_key(key, move |cx| Ok(cx.typed::<T>(&name)?.cloned()))
     }
 
+    /// The end of a slice of long work: other clients of this core have their turn before the plan goes on.
+    pub fn yield_core(&self) -> impl Future<Output = ()> + use<> {
+        self.call(self.origin.shard, |_| ())
+    }
+
     /// From now on the plan waits for data, until this time if there is one, and its driver passes events on.
     pub(super) fn begin_wait(&self, until_us: Option<u64>) {
         self.port.borrow_mut().waits = Some(until_us);

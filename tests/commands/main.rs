@@ -27,6 +27,7 @@ mod hyperloglog;
 mod list;
 mod server;
 mod set;
+mod sort;
 mod sorted_set;
 mod string;
 

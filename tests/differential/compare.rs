@@ -43,6 +43,7 @@ pub fn how(argv: &[Vec<u8>]) -> How {
         b"ttl" | b"expiretime" => How::Near(CLOCK_SECS),
         b"pttl" | b"pexpiretime" => How::Near(CLOCK_SECS * 1000),
         b"keys" | b"smembers" | b"sinter" | b"sunion" | b"sdiff" => How::AnyOrder,
+        b"sort" | b"sort_ro" if (2..argv.len()).any(|at| is(argv, at, "by")) => How::AnyOrder,
         b"hgetall" => How::AnyPairs,
         b"hkeys" | b"hvals" => How::AnyOrder,
         b"sscan" | b"hscan" | b"zscan" => How::Page,
@@ -68,7 +69,8 @@ pub fn equal(how: How, theirs: &[u8], ours: &[u8]) -> bool {
         (How::AnyPairs, a, b) => matches!((pairs(a), pairs(b)), (Some(a), Some(b)) if a == b),
         (How::Page, a, b) => is_page(a) && is_page(b),
         (How::Encoding, Value::Bulk(theirs), Value::Bulk(ours)) => {
-            ours == b"listpack" && (theirs == b"quicklist" || theirs == b"hashtable")
+            // SORT leaves a sorted set of Redis's as a skiplist.
+            ours == b"listpack" && (theirs == b"quicklist" || theirs == b"hashtable" || theirs == b"skiplist")
         }
         (How::AnyKey, Value::Bulk(_), Value::Bulk(_)) => true,
         (How::SameType, _, _) => theirs[0] == ours[0],

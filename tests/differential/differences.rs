@@ -138,6 +138,25 @@ pub const DIFFERENCES: &[Difference] = &[
         how: How::NotSent,
     },
     Difference {
+        name: "SORT whose order is open",
+        reason: "elements of a set that are not to be sorted, and elements with the same word, are in an order of each server's own; \
+                 what has one order is compared in a script of its own",
+        concerns: |argv| {
+            let has = |word| (2..argv.len()).any(|at| is(argv, at, word));
+            is(argv, 0, "sort") && has("store") && (has("by") || has("get"))
+        },
+        how: How::NotSent,
+    },
+    Difference {
+        name: "SORT whose order is open, with LIMIT",
+        reason: "as above",
+        concerns: |argv| {
+            let has = |word| (2..argv.len()).any(|at| is(argv, at, word));
+            (is(argv, 0, "sort") || is(argv, 0, "sort_ro")) && has("by") && (has("limit") || has("get"))
+        },
+        how: How::SameType,
+    },
+    Difference {
         name: "NUL in option words",
         reason: "Redis compares options as C strings, so `EX\\0junk` is EX there; we compare all bytes",
         concerns: |argv| argv.iter().skip(2).any(|arg| is_option_before_nul(arg)),

@@ -21,6 +21,7 @@ mod differences;
 mod hyperloglog;
 mod run;
 mod script;
+mod sort;
 
 use run::Protocol;
 
