@@ -8,6 +8,9 @@ use crate::types::listpack::Item;
 /// From so many elements on a reply is encoded while it is sent. Below, the snapshot costs more than it saves.
 pub const STREAMED_ELEMENTS_MIN: usize = 4096;
 
+/// Elements of a snapshot that are freed at a time once it has been read.
+pub const FREED_PER_PIECE: usize = 4096;
+
 /// An element as a bulk.
 #[inline]
 pub fn push_item(reply: &mut Reply, item: Item<'_>) {

@@ -1,18 +1,20 @@
 //! Sets: members, random ones, and the algebra of several sets. Rows first, then the handlers by subject.
 //!
 //! The algebra works on copies of its operands, which cost eight bytes a segment for a large set, wherever they are: so the same
-//! function serves sets of one shard and of several. A result is stored after all of it is known.
+//! function serves sets of one shard and of several. What takes longer than a few thousand members is done in slices: a reply is
+//! worked out while it is sent, and a command that stores is a plan that yields its core in between. A result is stored after all
+//! of it is known.
 //!
 //! More than a few thousand members are not encoded by the handler but read out of a snapshot while they are sent.
 
 use super::docs::Group;
-use super::element::{STREAMED_ELEMENTS_MIN, push_item};
+use super::element::{FREED_PER_PIECE, STREAMED_ELEMENTS_MIN, push_item};
 use super::keys::{Begin, Find, KeyFlags, KeySpec};
 use super::page::{Page, parse_cursor};
 use super::table::{Flags, Row, Run};
 use crate::base::num::parse_i64;
 use crate::base::rng::Rng;
-use crate::resp::{Args, CommandError, OwnedArgs, Pieces, Reply, push_bulk};
+use crate::resp::{Args, CommandError, OwnedArgs, Pieces, Reply, Resp, push_bulk};
 use crate::shard::cx::{DataFn, ReadCx, Ttl, WriteCx};
 use crate::txn::{Coordinator, Plan};
 use crate::types::dict::DictSnapshot;
@@ -69,7 +71,7 @@ pub const ROWS: &[Row] = &[
             KeySpec::one(1, KeyFlags::OW.and(KeyFlags::UPDATE)),
             KeySpec::rest(2, 1, KeyFlags::RO.and(KeyFlags::ACCESS)),
         ],
-        run: Run::Hops(DataFn::Write(sdiffstore), sdiffstore_plan),
+        run: Run::Steps(DataFn::Write(sdiffstore), sdiffstore_plan),
         ..SET
     },
     Row {
@@ -111,7 +113,7 @@ pub const ROWS: &[Row] = &[
             KeySpec::one(1, KeyFlags::OW.and(KeyFlags::UPDATE)),
             KeySpec::rest(2, 1, KeyFlags::RO.and(KeyFlags::ACCESS)),
         ],
-        run: Run::Hops(DataFn::Write(sinterstore), sinterstore_plan),
+        run: Run::Steps(DataFn::Write(sinterstore), sinterstore_plan),
         ..SET
     },
     Row {
@@ -232,7 +234,7 @@ pub const ROWS: &[Row] = &[
             KeySpec::one(1, KeyFlags::OW.and(KeyFlags::UPDATE)),
             KeySpec::rest(2, 1, KeyFlags::RO.and(KeyFlags::ACCESS)),
         ],
-        run: Run::Hops(DataFn::Write(sunionstore), sunionstore_plan),
+        run: Run::Steps(DataFn::Write(sunionstore), sunionstore_plan),
         ..SET
     },
 ];
@@ -367,7 +369,21 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         if count >= set.len() {
             push_members(reply, set);
             env.changed(set.len() as u64);
-            *set = Set::default();
+            env.bury(std::mem::take(set));
+            return;
+        }
+        if set.len() - count < count / 4 && set.snapshot().is_some() {
+            // Most of a large set: it is quicker to say who stays.
+            let mut rest = Set::default();
+            rest.expect(set.len(), env.config.set_limits());
+            for member in set.sample(set.len() - count, |n| env.rng.below(n)) {
+                rest.add(&member.text(), env.config.set_limits());
+            }
+            let popped = set.snapshot().expect("it was just asked for");
+            reply.set(count);
+            reply.stream(Box::new(PoppedPieces { popped, stay: rest.clone() }));
+            env.changed(count as u64);
+            env.bury(std::mem::replace(set, rest));
             return;
         }
         let members: Vec<Vec<u8>> = set.sample(count, |n| env.rng.below(n)).iter().map(Item::to_vec).collect();
@@ -382,6 +398,23 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         reply.set(0);
     }
     Ok(())
+}
+
+/// The members of a large set but for a few, read out while they are sent.
+struct PoppedPieces {
+    popped: DictSnapshot<Box<[u8]>>,
+    stay: Set,
+}
+
+impl Pieces for PoppedPieces {
+    fn append_next(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        self.popped.read_on(|member| {
+            if !self.stay.contains(member) {
+                push_bulk(out, member);
+            }
+            out.len() < bytes_max
+        })
+    }
 }
 
 /// Members drawn one by one, each from all of them, while they are sent: so any number may be asked for.
@@ -526,6 +559,17 @@ enum Operation {
 }
 
 impl Operation {
+    /// Whether it looks at too many members for one slice.
+    fn is_long(self, sets: &[Option<Set>]) -> bool {
+        let mut lengths = sets.iter().map(|set| set.as_ref().map_or(0, DataType::len));
+        let looked_at = match self {
+            Operation::Union => lengths.sum(),
+            Operation::Intersection => lengths.min().unwrap_or(0),
+            Operation::Difference => lengths.next().unwrap_or(0),
+        };
+        looked_at > SLICE_MEMBERS
+    }
+
     /// Shows each member of the result once, until `visit` returns false.
     fn walk(self, sets: &[Option<Set>], mut visit: impl FnMut(Item<'_>) -> bool) {
         match self {
@@ -583,6 +627,153 @@ impl Operation {
     }
 }
 
+/// Members that an operation over long sets looks at in one slice. With no more of them it is done at once.
+const SLICE_MEMBERS: usize = 4096;
+
+/// An operation over long sets, in slices. It works on copies, which share what they hold with the sets that were copied.
+struct Work {
+    operation: Operation,
+    /// Sets whose members are looked at one by one, the next one last.
+    walked: Vec<Set>,
+    /// What is left of the one that is being read.
+    reading: Option<DictSnapshot<Box<[u8]>>>,
+    /// Sets that are asked for each of these members.
+    asked: Vec<Set>,
+    limits: SetLimits,
+    /// Ends when there are so many; 0 is no limit.
+    limit: usize,
+    /// Whether members are collected, or counted only.
+    collects: bool,
+    found: usize,
+    result: Set,
+}
+
+impl Work {
+    fn new(operation: Operation, sets: Vec<Option<Set>>, limits: SetLimits) -> Work {
+        let (mut walked, mut asked) = (Vec::new(), Vec::new());
+        match operation {
+            Operation::Union => walked = sets.into_iter().rev().flatten().collect(),
+            Operation::Intersection => {
+                if let Some(mut sets) = sets.into_iter().collect::<Option<Vec<Set>>>() {
+                    sets.sort_by_key(DataType::len);
+                    asked = sets.split_off(1);
+                    walked = sets;
+                }
+            }
+            Operation::Difference => {
+                let mut sets = sets.into_iter();
+                walked.extend(sets.next().flatten());
+                asked.extend(sets.flatten());
+            }
+        }
+        let result = Set::default();
+        Work { operation, walked, reading: None, asked, limits, limit: 0, collects: true, found: 0, result }
+    }
+
+    /// Looks at some members; whether there are more.
+    fn step(&mut self) -> bool {
+        let Work { operation, walked, reading, asked, limits, limit, collects, found, result } = self;
+        let mut looked_at = 0;
+        let mut look = |member: &[u8]| {
+            looked_at += 1;
+            let belongs = match operation {
+                Operation::Union => true,
+                Operation::Intersection => asked.iter().all(|set| set.contains(member)),
+                Operation::Difference => !asked.iter().any(|set| set.contains(member)),
+            };
+            *found += usize::from(belongs && (!*collects || result.add(member, *limits)));
+            *limit == 0 || *found < *limit
+        };
+        if reading.is_none() {
+            match walked.pop() {
+                None => return false,
+                Some(set) => match set.snapshot() {
+                    Some(snapshot) => *reading = Some(snapshot),
+                    // The small encodings fit into a slice.
+                    None => set.walk(|member| look(&member.text())),
+                },
+            }
+        }
+        if let Some(snapshot) = reading {
+            let mut left = SLICE_MEMBERS;
+            let more = snapshot.read_on(|member| {
+                left -= 1;
+                look(member) && left > 0
+            });
+            if !more {
+                *reading = None;
+            }
+        }
+        let enough = self.limit > 0 && self.found >= self.limit;
+        !enough && (self.reading.is_some() || !self.walked.is_empty())
+    }
+
+    /// Frees some of what is not needed any more; whether there is more. The copies may be the last to have it.
+    fn free_some(&mut self) -> bool {
+        self.reading = None;
+        self.walked.append(&mut self.asked);
+        if let Some(set) = self.walked.last_mut()
+            && !set.free_some(FREED_PER_PIECE)
+        {
+            self.walked.pop();
+        }
+        !self.walked.is_empty()
+    }
+}
+
+/// The reply of an operation over long sets: worked out, then sent, both in slices.
+struct WorkPieces {
+    work: Work,
+    /// Whether it has been worked out and its header was sent.
+    is_done: bool,
+    members: Option<DictSnapshot<Box<[u8]>>>,
+    proto: Resp,
+}
+
+impl WorkPieces {
+    fn boxed(work: Work, proto: Resp) -> Box<WorkPieces> {
+        Box::new(WorkPieces { work, is_done: false, members: None, proto })
+    }
+}
+
+impl Pieces for WorkPieces {
+    fn append_next(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        if let Some(members) = &mut self.members {
+            let more = members.read_on(|member| {
+                push_bulk(out, member);
+                out.len() < bytes_max
+            });
+            if !more {
+                self.members = None;
+            }
+            return true;
+        }
+        if self.is_done {
+            return self.work.free_some();
+        }
+        if self.work.step() {
+            return true;
+        }
+        self.is_done = true;
+        let mut reply = Reply::with_proto(self.proto);
+        if self.work.collects {
+            let result = std::mem::take(&mut self.work.result);
+            reply.set(result.len());
+            self.members = result.snapshot();
+            if self.members.is_none() {
+                result.walk(|member| {
+                    push_item(&mut reply, member);
+                    true
+                });
+            }
+        } else {
+            reply.int(self.work.found as i64);
+        }
+        out.extend_from_slice(reply.as_bytes().expect("members are copied"));
+        true
+    }
+}
+
 /// Copies of the sets at these keys of this shard.
 fn operands<'k>(cx: &mut ReadCx<'_>, keys: impl Iterator<Item = &'k [u8]>) -> Result<Vec<Option<Set>>, CommandError> {
     keys.map(|key| Ok(cx.typed::<Set>(key)?.cloned())).collect()
@@ -603,9 +794,33 @@ fn store(cx: &mut WriteCx<'_>, destination: &[u8], result: Set, reply: &mut Repl
     cx.put_object(destination, Object::Set(result), Ttl::Clear);
 }
 
+/// Replies with the result, or leaves it to be worked out while it is sent.
+fn push_result(operation: Operation, sets: Vec<Option<Set>>, limits: SetLimits, reply: &mut Reply) {
+    if operation.is_long(&sets) {
+        reply.stream(WorkPieces::boxed(Work::new(operation, sets, limits), reply.proto()));
+    } else {
+        operation.push(&sets, reply);
+    }
+}
+
+/// As [`push_result`], for the number of members that all sets have; 0 is no limit.
+fn push_count(sets: Vec<Option<Set>>, limit: usize, limits: SetLimits, reply: &mut Reply) {
+    if Operation::Intersection.is_long(&sets) {
+        let work = Work::new(Operation::Intersection, sets, limits);
+        reply.stream(WorkPieces::boxed(Work { limit, collects: false, ..work }, reply.proto()));
+        return;
+    }
+    let mut count = 0;
+    Operation::Intersection.walk(&sets, |_| {
+        count += 1;
+        count != limit
+    });
+    reply.int(count as i64);
+}
+
 fn reply_here(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply, operation: Operation) -> Done {
     let sets = operands(cx, args.slice(1).iter())?;
-    operation.push(&sets, reply);
+    push_result(operation, sets, cx.config().set_limits(), reply);
     Ok(())
 }
 
@@ -621,27 +836,53 @@ fn reply_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation) -
     Box::pin(async move {
         let keys: Vec<Vec<u8>> = args.as_args().slice(1).iter().map(<[u8]>::to_vec).collect();
         let sets = fetch_all(&coordinator, &keys).await?;
+        let limits = coordinator.call(coordinator.origin().shard, |shard| shard.config.set_limits()).await;
         let mut reply = coordinator.reply();
-        operation.push(&sets, &mut reply);
+        push_result(operation, sets, limits, &mut reply);
         Ok(reply)
     })
 }
 
+/// One step where all keys are on one shard and their sets are not long; otherwise on copies, a slice at a time.
 fn store_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation) -> Plan {
     Box::pin(async move {
         let keys: Vec<Vec<u8>> = args.as_args().slice(2).iter().map(<[u8]>::to_vec).collect();
-        let sets = fetch_all(&coordinator, &keys).await?;
-        let limits = coordinator.call(coordinator.origin().shard, |shard| shard.config.set_limits()).await;
-        let result = operation.result(&sets, limits);
-        drop(sets);
         let (destination, mut reply) = (args.as_args().get(1).to_vec(), coordinator.reply());
-        let name = destination.clone();
-        let reply = coordinator
-            .with_key(&destination, move |cx| {
-                store(cx, &name, result, &mut reply);
-                reply
-            })
-            .await;
+        let owner = coordinator.slots().shard_of(&destination);
+        let mut work = if keys.iter().all(|key| coordinator.slots().shard_of(key) == owner) {
+            let begun = coordinator.with_data(owner, move |cx| {
+                let args = args.as_args();
+                let sets = operands(cx, args.slice(2).iter())?;
+                if operation.is_long(&sets) {
+                    return Ok((Some(Work::new(operation, sets, cx.config().set_limits())), reply));
+                }
+                store_here(cx, args, &mut reply, operation)?;
+                Ok((None, reply))
+            });
+            match begun.await? {
+                (None, reply) => return Ok(reply),
+                (Some(work), empty) => {
+                    reply = empty;
+                    work
+                }
+            }
+        } else {
+            let sets = fetch_all(&coordinator, &keys).await?;
+            let limits = coordinator.call(coordinator.origin().shard, |shard| shard.config.set_limits()).await;
+            Work::new(operation, sets, limits)
+        };
+        while work.step() {
+            coordinator.yield_core().await;
+        }
+        let (name, result) = (destination.clone(), std::mem::take(&mut work.result));
+        let stored = coordinator.with_key(&destination, move |cx| {
+            store(cx, &name, result, &mut reply);
+            reply
+        });
+        let reply = stored.await;
+        while work.free_some() {
+            coordinator.yield_core().await;
+        }
         Ok(reply)
     })
 }
@@ -712,19 +953,10 @@ fn parse_card(args: Args<'_>) -> Result<(usize, usize), CommandError> {
     Ok((keys, limit))
 }
 
-fn count_common(sets: &[Option<Set>], limit: usize) -> i64 {
-    let mut count = 0;
-    Operation::Intersection.walk(sets, |_| {
-        count += 1;
-        count != limit
-    });
-    count as i64
-}
-
 fn sintercard(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let (keys, limit) = parse_card(args)?;
     let sets = operands(cx, args.slice(2).iter().take(keys))?;
-    reply.int(count_common(&sets, limit));
+    push_count(sets, limit, cx.config().set_limits(), reply);
     Ok(())
 }
 
@@ -733,8 +965,9 @@ fn sintercard_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let (keys, limit) = parse_card(args.as_args())?;
         let keys: Vec<Vec<u8>> = args.as_args().slice(2).iter().take(keys).map(<[u8]>::to_vec).collect();
         let sets = fetch_all(&coordinator, &keys).await?;
+        let limits = coordinator.call(coordinator.origin().shard, |shard| shard.config.set_limits()).await;
         let mut reply = coordinator.reply();
-        reply.int(count_common(&sets, limit));
+        push_count(sets, limit, limits, &mut reply);
         Ok(reply)
     })
 }

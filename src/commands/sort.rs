@@ -34,6 +34,7 @@ use crate::shard::cx::{DataFn, ReadCx, Ttl, WriteCx};
 use crate::txn::{Coordinator, Plan};
 use crate::types::dict::DictSnapshot;
 use crate::types::list::{List, ListSnapshot};
+use crate::types::zset::ZsetSnapshot;
 use crate::types::{DataType, Hash, Object};
 
 /// The key that is sorted, and those that BY and GET name, which only its elements tell.
@@ -563,6 +564,7 @@ async fn run(coordinator: &Coordinator, request: Request) -> Result<Reply, Comma
 enum Elements {
     List(ListSnapshot),
     Set(DictSnapshot<Box<[u8]>>),
+    Zset(ZsetSnapshot),
     Loaded(std::vec::IntoIter<Box<[u8]>>),
 }
 
@@ -582,6 +584,15 @@ impl Elements {
             Object::Set(set) if len > RUN_ELEMENTS && set.snapshot().is_some() => {
                 (Elements::Set(set.snapshot().expect("there is one")), window)
             }
+            Object::Zset(zset) if len > RUN_ELEMENTS && !direct => match (request.unsorted, request.descending) {
+                (false, _) => (Elements::Zset(zset.snapshot(0, false, len)), window),
+                (true, false) => (Elements::Zset(zset.snapshot(window.start, false, window.len())), 0..window.len()),
+                // No rank lies behind the last, and `direct` has taken what is empty.
+                (true, true) => {
+                    let first = len - 1 - window.start;
+                    (Elements::Zset(zset.snapshot(first, true, window.len())), 0..window.len())
+                }
+            },
             _ => {
                 let (elements, wanted) = load(object, request);
                 (Elements::Loaded(elements.into_iter()), wanted)
@@ -599,6 +610,10 @@ impl Elements {
             })),
             Elements::Set(snapshot) => drop(snapshot.read_on(|member| {
                 run.push(member.clone());
+                run.len() < RUN_ELEMENTS
+            })),
+            Elements::Zset(snapshot) => drop(snapshot.read_on(|member, _| {
+                run.push(member.to_vec().into());
                 run.len() < RUN_ELEMENTS
             })),
             Elements::Loaded(elements) => run.extend(elements.take(RUN_ELEMENTS)),

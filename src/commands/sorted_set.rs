@@ -577,7 +577,9 @@ fn pop_some(
             left -= 1;
             left > 0
         });
-        zset.remove_ranks(first, count);
+        if let Some(old) = zset.remove_ranks(first, count) {
+            env.bury(old);
+        }
         env.changed(count as u64);
     })?;
     Ok(popped.is_some())

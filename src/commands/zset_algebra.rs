@@ -1,24 +1,27 @@
 //! The algebra of several sorted sets, and of sets, whose members have the score 1.
 //!
-//! The sets are visited one after the other, in the order in which they are named, with what has come out so far: on their own
-//! shard each, so no set is copied to another core. The result is stored after all of them have been visited.
+//! The algebra works on copies of its operands, which share all that is large with them, wherever they are. What takes longer than
+//! a few thousand members is done in slices: a reply is worked out while it is sent, and a command that stores is a plan that yields
+//! its core in between. The result is stored after all of it is known.
 
 use std::collections::HashMap;
 
 use super::docs::Group;
+use super::element::FREED_PER_PIECE;
 use super::keys::{Begin, Find, KeyFlags, KeySpec};
 use super::sorted_set::{push_header, push_member};
 use super::table::{Flags, Row, Run};
-use super::zset_range::store;
+use super::zset_range::{MemberPieces, store};
 use crate::base::float::parse_f64;
 use crate::base::num::parse_i64;
 use crate::keyspace::Value;
-use crate::resp::{Args, CommandError, OwnedArgs, Reply};
+use crate::resp::{Args, CommandError, OwnedArgs, Pieces, Reply, Resp};
 use crate::shard::cx::{DataFn, ReadCx, WriteCx};
 use crate::txn::{Coordinator, Plan};
+use crate::types::dict::DictSnapshot;
 use crate::types::listpack::Item;
-use crate::types::zset::{Zset, ZsetLimits};
-use crate::types::{DataType, Set};
+use crate::types::zset::{Zset, ZsetLimits, ZsetSnapshot};
+use crate::types::{DataType, Object, Set};
 
 /// What all rows of this file share.
 const ZSET: Row = Row { group: Group::SortedSet, ..Row::DEFAULT };
@@ -57,7 +60,7 @@ pub const ROWS: &[Row] = &[
                 find: Find::Count { count_at: 0, first: 1, step: 1 },
             },
         ],
-        run: Run::Hops(DataFn::Write(zdiffstore), zdiffstore_plan),
+        run: Run::Steps(DataFn::Write(zdiffstore), zdiffstore_plan),
         ..ZSET
     },
     Row {
@@ -108,7 +111,7 @@ pub const ROWS: &[Row] = &[
                 find: Find::Count { count_at: 0, first: 1, step: 1 },
             },
         ],
-        run: Run::Hops(DataFn::Write(zinterstore), zinterstore_plan),
+        run: Run::Steps(DataFn::Write(zinterstore), zinterstore_plan),
         ..ZSET
     },
     Row {
@@ -143,7 +146,7 @@ pub const ROWS: &[Row] = &[
                 find: Find::Count { count_at: 0, first: 1, step: 1 },
             },
         ],
-        run: Run::Hops(DataFn::Write(zunionstore), zunionstore_plan),
+        run: Run::Steps(DataFn::Write(zunionstore), zunionstore_plan),
         ..ZSET
     },
 ];
@@ -271,23 +274,28 @@ struct Outcome {
     scores: HashMap<Box<[u8]>, f64, ahash::RandomState>,
 }
 
-/// A set or a sorted set.
-enum Operand<'a> {
+/// A set or a sorted set: a copy.
+enum Operand {
     Missing,
-    Set(&'a Set),
-    Zset(&'a Zset),
+    Set(Set),
+    Zset(Zset),
 }
 
-impl<'a> Operand<'a> {
-    fn find(cx: &'a mut ReadCx<'_>, key: &[u8]) -> Result<Operand<'a>, CommandError> {
+impl Operand {
+    fn find(cx: &mut ReadCx<'_>, key: &[u8]) -> Result<Operand, CommandError> {
         match cx.get(key).map(|entry| entry.value()) {
             None => Ok(Operand::Missing),
-            Some(Value::Object(object)) => match (Set::of(object), Zset::of(object)) {
-                (Some(set), _) => Ok(Operand::Set(set)),
-                (_, Some(zset)) => Ok(Operand::Zset(zset)),
-                _ => Err(CommandError::WrongType),
-            },
+            Some(Value::Object(Object::Set(set))) => Ok(Operand::Set(set.clone())),
+            Some(Value::Object(Object::Zset(zset))) => Ok(Operand::Zset(zset.clone())),
             Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Operand::Missing => 0,
+            Operand::Set(set) => set.len(),
+            Operand::Zset(zset) => zset.len(),
         }
     }
 
@@ -312,20 +320,213 @@ impl<'a> Operand<'a> {
             }),
         }
     }
+
+    fn free_some(&mut self) -> bool {
+        match self {
+            Operand::Missing => false,
+            Operand::Set(set) => set.free_some(FREED_PER_PIECE),
+            Operand::Zset(zset) => zset.free_some(FREED_PER_PIECE),
+        }
+    }
+}
+
+impl Request {
+    /// An infinity times nothing is nothing, as in Redis.
+    fn weighed(&self, number: usize, score: f64) -> f64 {
+        Some(self.weights[number] * score).filter(|score| !score.is_nan()).unwrap_or(0.0)
+    }
+
+    /// The operands whose members are looked at one by one.
+    fn walked(&self, operands: &[Operand]) -> Vec<usize> {
+        match self.operation {
+            Operation::Union => (0..operands.len()).collect(),
+            Operation::Intersection => {
+                (0..operands.len()).min_by_key(|number| operands[*number].len()).into_iter().collect()
+            }
+            Operation::Difference => vec![0],
+        }
+    }
+
+    /// Whether it looks at too many members for one slice.
+    fn is_long(&self, operands: &[Operand]) -> bool {
+        self.walked(operands).into_iter().map(|number| operands[number].len()).sum::<usize>() > SLICE_MEMBERS
+    }
+}
+
+/// Members that an operation over long sets looks at in one slice. With no more of them it is done at once.
+const SLICE_MEMBERS: usize = 4096;
+
+/// What is left of an operand that is being read.
+enum Reading {
+    Set(DictSnapshot<Box<[u8]>>),
+    Zset(ZsetSnapshot),
+}
+
+/// An operation over long sets, in slices.
+struct Work {
+    request: Request,
+    operands: Vec<Operand>,
+    /// The numbers of those that are looked at, the next one last.
+    walked: Vec<usize>,
+    reading: Option<(usize, Reading)>,
+    limits: ZsetLimits,
+    /// Whether members are collected, or counted only.
+    collects: bool,
+    found: usize,
+    result: Zset,
+}
+
+impl Work {
+    fn new(request: Request, operands: Vec<Operand>, limits: ZsetLimits) -> Work {
+        let mut walked = request.walked(&operands);
+        walked.reverse();
+        let result = Zset::default();
+        Work { request, operands, walked, reading: None, limits, collects: true, found: 0, result }
+    }
+
+    /// Looks at some members; whether there are more.
+    fn step(&mut self) -> bool {
+        let Work { request, operands, walked, reading, limits, collects, found, result } = self;
+        let mut look = |number: usize, member: &[u8], score: f64| {
+            let score = match request.operation {
+                Operation::Difference => {
+                    let elsewhere = operands[1..].iter().any(|other| other.score(member).is_some());
+                    if elsewhere { None } else { Some(score) }
+                }
+                Operation::Union => {
+                    let score = request.weighed(number, score);
+                    Some(result.score(member).map_or(score, |old| request.aggregate.join(old, score)))
+                }
+                Operation::Intersection => {
+                    let scores = operands.iter().enumerate().map(|(other, operand)| {
+                        let score = if other == number { Some(score) } else { operand.score(member) };
+                        score.map(|score| request.weighed(other, score))
+                    });
+                    scores.reduce(|a, b| Some(request.aggregate.join(a?, b?))).flatten()
+                }
+            };
+            if let Some(score) = score {
+                *found += 1;
+                if *collects {
+                    result.set(member, score, *limits);
+                }
+            }
+            request.limit == 0 || *found < request.limit
+        };
+        if reading.is_none() {
+            let Some(number) = walked.pop() else { return false };
+            *reading = match &operands[number] {
+                Operand::Set(set) if set.snapshot().is_some() => {
+                    set.snapshot().map(|snapshot| (number, Reading::Set(snapshot)))
+                }
+                Operand::Zset(zset) if zset.len() > SLICE_MEMBERS => {
+                    Some((number, Reading::Zset(zset.snapshot(0, false, zset.len()))))
+                }
+                // The small encodings fit into a slice.
+                small => {
+                    small.walk(|member, score| {
+                        look(number, &member.text(), score);
+                    });
+                    None
+                }
+            };
+        }
+        if let Some((number, members)) = reading {
+            let mut left = SLICE_MEMBERS;
+            let more = match members {
+                Reading::Set(snapshot) => snapshot.read_on(|member| {
+                    left -= 1;
+                    look(*number, member, 1.0) && left > 0
+                }),
+                Reading::Zset(snapshot) => snapshot.read_on(|member, score| {
+                    left -= 1;
+                    look(*number, &member.text(), score) && left > 0
+                }),
+            };
+            if !more {
+                *reading = None;
+            }
+        }
+        let enough = self.request.limit > 0 && self.found >= self.request.limit;
+        !enough && (self.reading.is_some() || !self.walked.is_empty())
+    }
+
+    /// How many there are; only if they are not collected.
+    fn count(&self) -> i64 {
+        match self.request.limit {
+            0 => self.found as i64,
+            limit => self.found.min(limit) as i64,
+        }
+    }
+
+    /// Frees some of what is not needed any more; whether there is more. The copies may be the last to have it.
+    fn free_some(&mut self) -> bool {
+        self.reading = None;
+        if let Some(operand) = self.operands.last_mut()
+            && !operand.free_some()
+        {
+            self.operands.pop();
+        }
+        !self.operands.is_empty()
+    }
+}
+
+/// The reply of an operation over long sets: worked out, then sent, both in slices.
+struct WorkPieces {
+    work: Work,
+    /// Whether it has been worked out and its header was sent.
+    is_done: bool,
+    members: Option<MemberPieces>,
+    proto: Resp,
+}
+
+impl Pieces for WorkPieces {
+    fn append_next(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        if let Some(members) = &mut self.members {
+            if !members.append_next(out, bytes_max) {
+                self.members = None;
+            }
+            return true;
+        }
+        if self.is_done {
+            return self.work.free_some();
+        }
+        if self.work.step() {
+            return true;
+        }
+        self.is_done = true;
+        let (with_scores, proto) = (self.work.request.with_scores, self.proto);
+        let work = &mut self.work;
+        let mut reply = Reply::with_proto(proto);
+        if work.collects {
+            let result = std::mem::take(&mut work.result);
+            push_header(&mut reply, result.len(), with_scores);
+            self.members = Some(MemberPieces { members: result.snapshot(0, false, result.len()), with_scores, proto });
+        } else {
+            reply.int(work.count());
+        }
+        out.extend_from_slice(reply.as_bytes().expect("a header is bytes"));
+        true
+    }
 }
 
 impl Outcome {
+    fn of(request: &Request, operands: &[Operand]) -> Outcome {
+        let mut outcome = Outcome::default();
+        for (number, operand) in operands.iter().enumerate() {
+            outcome.visit(request, number, operand);
+        }
+        outcome
+    }
+
     /// Takes the set with this number into account.
-    fn visit(&mut self, request: &Request, number: usize, operand: &Operand<'_>) {
-        let weight = request.weights[number];
-        // An infinity times nothing is nothing, as in Redis.
-        let weighed = |score: f64| Some(weight * score).filter(|score| !score.is_nan()).unwrap_or(0.0);
+    fn visit(&mut self, request: &Request, number: usize, operand: &Operand) {
         match request.operation {
             _ if number == 0 => operand.walk(|member, score| {
-                self.scores.insert(member.text().to_vec().into(), weighed(score));
+                self.scores.insert(member.text().to_vec().into(), request.weighed(number, score));
             }),
             Operation::Union => operand.walk(|member, score| {
-                let score = weighed(score);
+                let score = request.weighed(number, score);
                 let member = member.text();
                 match self.scores.get_mut(&*member) {
                     Some(old) => *old = request.aggregate.join(*old, score),
@@ -336,7 +537,7 @@ impl Outcome {
             }),
             Operation::Intersection => self.scores.retain(|member, old| match operand.score(member) {
                 Some(score) => {
-                    *old = request.aggregate.join(*old, weighed(score));
+                    *old = request.aggregate.join(*old, request.weighed(number, score));
                     true
                 }
                 None => false,
@@ -365,36 +566,43 @@ impl Outcome {
         }
         zset
     }
-
-    fn count(&self, request: &Request) -> i64 {
-        match request.limit {
-            0 => self.scores.len() as i64,
-            limit => self.scores.len().min(limit) as i64,
-        }
-    }
 }
 
-fn compute(cx: &mut ReadCx<'_>, request: &Request) -> Result<Outcome, CommandError> {
-    let mut outcome = Outcome::default();
-    for (number, key) in request.keys.iter().enumerate() {
-        outcome.visit(request, number, &Operand::find(cx, key)?);
-    }
-    request.fault.clone().map_or(Ok(outcome), Err)
+/// Copies of the operands at these keys of this shard.
+fn operands(cx: &mut ReadCx<'_>, request: &Request) -> Result<Vec<Operand>, CommandError> {
+    let operands = request.keys.iter().map(|key| Operand::find(cx, key)).collect::<Result<_, _>>()?;
+    request.fault.clone().map_or(Ok(operands), Err)
 }
 
-/// As [`compute`], with the sets anywhere: the outcome goes from one to the next.
-async fn gather(coordinator: &Coordinator, request: &Request) -> Result<Outcome, CommandError> {
-    let mut outcome = Outcome::default();
-    for (number, key) in request.keys.iter().enumerate() {
-        let (name, request) = (key.clone(), request.clone());
-        outcome = coordinator
-            .with_key(key, move |cx| {
-                outcome.visit(&request, number, &Operand::find(cx, &name)?);
-                Ok(outcome)
-            })
-            .await?;
+/// As [`operands`], wherever they are. The first one of another type, in the order of the keys, decides.
+async fn fetch_all(coordinator: &Coordinator, request: &Request) -> Result<Vec<Operand>, CommandError> {
+    let fetch = |key: &Vec<u8>| {
+        let name = key.clone();
+        coordinator.with_key(key, move |cx| Operand::find(cx, &name))
+    };
+    let calls: Vec<_> = request.keys.iter().map(fetch).collect();
+    let mut found = Vec::with_capacity(calls.len());
+    for call in calls {
+        found.push(call.await);
     }
-    request.fault.clone().map_or(Ok(outcome), Err)
+    let operands = found.into_iter().collect::<Result<_, _>>()?;
+    request.fault.clone().map_or(Ok(operands), Err)
+}
+
+/// Replies with the result or its size, or leaves it to be worked out while it is sent.
+fn push_result(request: Request, operands: Vec<Operand>, kind: Kind, limits: ZsetLimits, reply: &mut Reply) {
+    let (is_long, proto) = (request.is_long(&operands), reply.proto());
+    if !is_long && kind == Kind::Reply {
+        return Outcome::of(&request, &operands).push(&request, reply);
+    }
+    let mut work = Work::new(request, operands, limits);
+    work.collects = kind == Kind::Reply;
+    if is_long {
+        reply.stream(Box::new(WorkPieces { work, is_done: false, members: None, proto }));
+    } else {
+        while work.step() {}
+        reply.int(work.count());
+    }
 }
 
 fn reply_here(
@@ -402,10 +610,12 @@ fn reply_here(
     args: Args<'_>,
     reply: &mut Reply,
     operation: Operation,
+    kind: Kind,
     name: &'static str,
 ) -> Done {
-    let request = Request::parse(args, 1, operation, Kind::Reply, name)?;
-    compute(cx, &request)?.push(&request, reply);
+    let request = Request::parse(args, 1, operation, kind, name)?;
+    let operands = operands(cx, &request)?;
+    push_result(request, operands, kind, cx.config().zset_limits(), reply);
     Ok(())
 }
 
@@ -417,48 +627,78 @@ fn store_here(
     name: &'static str,
 ) -> Done {
     let request = Request::parse(args, 2, operation, Kind::Store, name)?;
-    let result = compute(cx, &request)?.into_zset(cx.config().zset_limits());
+    let operands = operands(cx, &request)?;
+    let result = Outcome::of(&request, &operands).into_zset(cx.config().zset_limits());
     store(cx, args.get(1), result, reply);
     Ok(())
 }
 
-fn reply_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation, name: &'static str) -> Plan {
+fn reply_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation, kind: Kind, name: &'static str) -> Plan {
     Box::pin(async move {
-        let request = Request::parse(args.as_args(), 1, operation, Kind::Reply, name)?;
-        let outcome = gather(&coordinator, &request).await?;
+        let request = Request::parse(args.as_args(), 1, operation, kind, name)?;
+        let operands = fetch_all(&coordinator, &request).await?;
+        let limits = coordinator.call(coordinator.origin().shard, |shard| shard.config.zset_limits()).await;
         let mut reply = coordinator.reply();
-        outcome.push(&request, &mut reply);
+        push_result(request, operands, kind, limits, &mut reply);
         Ok(reply)
     })
 }
 
+/// One step where all keys are on one shard and their sets are not long; otherwise on copies, a slice at a time.
 fn store_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation, name: &'static str) -> Plan {
     Box::pin(async move {
-        let args = args.as_args();
-        let request = Request::parse(args, 2, operation, Kind::Store, name)?;
-        let outcome = gather(&coordinator, &request).await?;
-        let (destination, mut reply) = (args.get(1).to_vec(), coordinator.reply());
-        let reply = coordinator
-            .with_key(args.get(1), move |cx| {
-                let result = outcome.into_zset(cx.config().zset_limits());
-                store(cx, &destination, result, &mut reply);
-                reply
-            })
-            .await;
+        let request = Request::parse(args.as_args(), 2, operation, Kind::Store, name)?;
+        let (destination, mut reply) = (args.as_args().get(1).to_vec(), coordinator.reply());
+        let owner = coordinator.slots().shard_of(&destination);
+        let mut work = if request.keys.iter().all(|key| coordinator.slots().shard_of(key) == owner) {
+            let begun = coordinator.with_data(owner, move |cx| {
+                let operands = operands(cx, &request)?;
+                let limits = cx.config().zset_limits();
+                if request.is_long(&operands) {
+                    return Ok((Some(Work::new(request, operands, limits)), reply));
+                }
+                let result = Outcome::of(&request, &operands).into_zset(limits);
+                store(cx, args.as_args().get(1), result, &mut reply);
+                Ok((None, reply))
+            });
+            match begun.await? {
+                (None, reply) => return Ok(reply),
+                (Some(work), empty) => {
+                    reply = empty;
+                    work
+                }
+            }
+        } else {
+            let operands = fetch_all(&coordinator, &request).await?;
+            let limits = coordinator.call(coordinator.origin().shard, |shard| shard.config.zset_limits()).await;
+            Work::new(request, operands, limits)
+        };
+        while work.step() {
+            coordinator.yield_core().await;
+        }
+        let (name, result) = (destination.clone(), std::mem::take(&mut work.result));
+        let stored = coordinator.with_key(&destination, move |cx| {
+            store(cx, &name, result, &mut reply);
+            reply
+        });
+        let reply = stored.await;
+        while work.free_some() {
+            coordinator.yield_core().await;
+        }
         Ok(reply)
     })
 }
 
 fn zunion(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    reply_here(cx, args, reply, Operation::Union, "zunion")
+    reply_here(cx, args, reply, Operation::Union, Kind::Reply, "zunion")
 }
 
 fn zinter(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    reply_here(cx, args, reply, Operation::Intersection, "zinter")
+    reply_here(cx, args, reply, Operation::Intersection, Kind::Reply, "zinter")
 }
 
 fn zdiff(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    reply_here(cx, args, reply, Operation::Difference, "zdiff")
+    reply_here(cx, args, reply, Operation::Difference, Kind::Reply, "zdiff")
 }
 
 fn zunionstore(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
@@ -474,22 +714,19 @@ fn zdiffstore(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 }
 
 fn zintercard(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    let request = Request::parse(args, 1, Operation::Intersection, Kind::Count, "zintercard")?;
-    let count = compute(cx, &request)?.count(&request);
-    reply.int(count);
-    Ok(())
+    reply_here(cx, args, reply, Operation::Intersection, Kind::Count, "zintercard")
 }
 
 fn zunion_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
-    reply_plan(coordinator, args, Operation::Union, "zunion")
+    reply_plan(coordinator, args, Operation::Union, Kind::Reply, "zunion")
 }
 
 fn zinter_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
-    reply_plan(coordinator, args, Operation::Intersection, "zinter")
+    reply_plan(coordinator, args, Operation::Intersection, Kind::Reply, "zinter")
 }
 
 fn zdiff_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
-    reply_plan(coordinator, args, Operation::Difference, "zdiff")
+    reply_plan(coordinator, args, Operation::Difference, Kind::Reply, "zdiff")
 }
 
 fn zunionstore_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
@@ -505,11 +742,5 @@ fn zdiffstore_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 }
 
 fn zintercard_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
-    Box::pin(async move {
-        let request = Request::parse(args.as_args(), 1, Operation::Intersection, Kind::Count, "zintercard")?;
-        let outcome = gather(&coordinator, &request).await?;
-        let mut reply = coordinator.reply();
-        reply.int(outcome.count(&request));
-        Ok(reply)
-    })
+    reply_plan(coordinator, args, Operation::Intersection, Kind::Count, "zintercard")
 }

@@ -4,15 +4,16 @@
 //! for all of them.
 
 use super::docs::Group;
+use super::element::{FREED_PER_PIECE, STREAMED_ELEMENTS_MIN};
 use super::keys::{KeyFlags, KeySpec};
 use super::sorted_set::{push_header, push_member};
 use super::table::{Flags, Row, Run};
 use crate::base::float::parse_f64_lenient;
 use crate::base::num::parse_i64;
-use crate::resp::{Args, CommandError, OwnedArgs, Reply};
+use crate::resp::{Args, CommandError, OwnedArgs, Pieces, Reply, Resp};
 use crate::shard::cx::{DataFn, ReadCx, Ttl, WriteCx};
 use crate::txn::{Coordinator, Plan};
-use crate::types::zset::{Zset, ZsetLimits};
+use crate::types::zset::{Zset, ZsetLimits, ZsetSnapshot};
 use crate::types::{DataType, Object};
 
 /// What all rows of this file share.
@@ -232,6 +233,29 @@ impl LexBound {
     }
 }
 
+/// Members of a long range, encoded while they are sent.
+pub struct MemberPieces {
+    /// Those that are to come.
+    pub members: ZsetSnapshot,
+    /// Whether each is followed by its score.
+    pub with_scores: bool,
+    /// The client's.
+    pub proto: Resp,
+}
+
+impl Pieces for MemberPieces {
+    fn append_next(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        let mut part = Reply::with_proto(self.proto);
+        let more = self.members.read_on(|member, score| {
+            push_member(&mut part, member, self.with_scores.then_some(score));
+            part.len() < bytes_max
+        });
+        out.extend_from_slice(part.as_bytes().expect("members are copied"));
+        // Nobody else may have the set any more.
+        more || self.members.free_some(FREED_PER_PIECE)
+    }
+}
+
 /// Which members are meant.
 #[derive(Clone, PartialEq, Debug)]
 enum Bounds {
@@ -386,7 +410,16 @@ impl Range {
             reply.array(0);
             return;
         };
-        push_header(reply, self.resolve(zset).1, self.with_scores);
+        let (start, count) = self.resolve(zset);
+        push_header(reply, count, self.with_scores);
+        if count >= STREAMED_ELEMENTS_MIN {
+            let members = zset.snapshot(start, self.reversed, count);
+            return reply.stream(Box::new(MemberPieces {
+                members,
+                with_scores: self.with_scores,
+                proto: reply.proto(),
+            }));
+        }
         self.walk(zset, |member, score| push_member(reply, member, self.with_scores.then_some(score)));
     }
 
@@ -453,7 +486,9 @@ fn zlexcount(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 fn remove(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, bounds: &Bounds) -> Done {
     let removed = cx.modify(args.get(1), |zset: &mut Zset, env| {
         let (first, count) = bounds.resolve(zset, false);
-        zset.remove_ranks(first, count);
+        if let Some(old) = zset.remove_ranks(first, count) {
+            env.bury(old);
+        }
         env.changed(count as u64);
         count
     })?;

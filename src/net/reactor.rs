@@ -82,6 +82,8 @@ pub struct Reactor {
     /// Messages that found no credit, by receiver. Bounded: a connection has a bounded number of batches on their way.
     waiting: Vec<VecDeque<Message>>,
     dirty: Vec<SessionKey>,
+    /// Whether a reply is being worked on while it is sent, so that the next turn comes at once.
+    working: bool,
     timers: super::timers::Timers,
     on_config: Option<ConfigWatcher>,
     /// The last change of settings that was looked at.
@@ -105,6 +107,7 @@ impl Reactor {
             connections: Vec::new(),
             waiting,
             dirty: Vec::new(),
+            working: false,
             timers: super::timers::Timers::default(),
             on_config: parts.on_config,
             config_seen: 0,
@@ -164,7 +167,7 @@ impl Reactor {
                 break;
             }
             // What flushing closed may have left work behind, too.
-            let timeout = if more_to_run || timers_busy || self.engine.has_waiting() {
+            let timeout = if more_to_run || timers_busy || self.working || self.engine.has_waiting() {
                 Some(Duration::ZERO)
             } else if stopping {
                 Some(STOPPING_TURN)
@@ -451,6 +454,7 @@ impl Reactor {
     fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         self.engine.take_dirty(&mut dirty);
+        self.working = false;
         for &key in &dirty {
             self.flush_session(key);
         }
@@ -458,14 +462,18 @@ impl Reactor {
     }
 
     fn flush_session(&mut self, key: SessionKey) {
+        let mut working = false;
         let Some(session) = self.engine.shard.sessions.get_mut(key) else { return };
         let Some(connection) = self.connections[key.index as usize].as_mut() else { return };
         debug_assert_eq!(connection.key, key);
         if session.closing != Closing::Now && !connection.sending && !session.out.is_empty() {
             let (bytes, blobs) = session.out.take_sendable();
-            connection.sending = true;
+            // A reply that is being worked on has nothing to send yet.
+            connection.sending = !bytes.is_empty() || !blobs.is_empty();
             let token = connection_token(key);
-            if blobs.is_empty() {
+            if !connection.sending {
+                working = !session.out.is_empty();
+            } else if blobs.is_empty() {
                 session.sending_bytes = bytes.len();
                 self.ring.send(connection.socket.as_fd(), token, bytes);
             } else {
@@ -482,6 +490,10 @@ impl Reactor {
                     self.close(key);
                 }
             }
+        }
+        if working {
+            self.working = true;
+            self.engine.mark_dirty(key);
         }
     }
 

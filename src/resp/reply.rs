@@ -40,8 +40,9 @@ pub enum Resp {
 
 /// What writes a part of a reply when its time has come. Runs on the core that sends, so it owns all that it reads.
 pub trait Pieces: Send {
-    /// Appends the next elements, at least one of them and about `bytes_max` bytes at most; false if these were the last. The
-    /// aggregate's header has been written, for as many elements as all calls together append.
+    /// Appends the next elements, about `bytes_max` bytes at most; false if these were the last. A call may append nothing: it has
+    /// worked for a while on what is to come. The aggregate's header has been written, for as many elements as all calls together
+    /// append, or is what they append first.
     fn append_next(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool;
 }
 

@@ -264,9 +264,15 @@ pub struct Env<'e> {
     /// The shard's random numbers.
     pub rng: &'e mut Rng,
     changes: u64,
+    buried: Option<Object>,
 }
 
 impl Env<'_> {
+    /// Leaves what a value has given up to be freed in slices.
+    pub fn bury(&mut self, value: impl DataType) {
+        self.buried = Some(value.into_object());
+    }
+
     /// Counts changes, as Redis counts them for its save points. Nothing counted means that nothing was changed.
     pub fn changed(&mut self, changes: u64) {
         self.changes += changes;
@@ -349,7 +355,7 @@ impl<'a> WriteCx<'a> {
                         entry.set_access(new);
                     }
                 }
-                let mut env = Env { config, now: *now, rng, changes: 0 };
+                let mut env = Env { config, now: *now, rng, changes: 0, buried: None };
                 let outcome = entry.with_object(|object| {
                     let value = T::of_mut(object)?;
                     let before = value.next_expiry();
@@ -357,9 +363,13 @@ impl<'a> WriteCx<'a> {
                     Some((result, T::DIES_EMPTY && value.is_empty(), before, value.next_expiry()))
                 });
                 metrics.changes += env.changes;
+                let buried = env.buried;
                 let (result, dead, before, after) = outcome.flatten().ok_or(CommandError::WrongType)?;
                 if dead {
                     entry.bury();
+                }
+                if let Some(object) = buried {
+                    db.bury_object(object);
                 }
                 // Only hashes have parts that expire; for the other types this is nothing.
                 if before != after {
@@ -376,7 +386,7 @@ impl<'a> WriteCx<'a> {
             return Ok(None);
         }
         let mut value = T::default();
-        let mut env = Env { config, now: *now, rng, changes: 0 };
+        let mut env = Env { config, now: *now, rng, changes: 0, buried: None };
         let result = change(&mut value, &mut env);
         metrics.changes += env.changes;
         if !(T::DIES_EMPTY && value.is_empty()) {
@@ -494,7 +504,7 @@ impl<'a> WriteCx<'a> {
                     let new = access.touched(entry.access(), millis, rng);
                     entry.set_access(new);
                 }
-                let mut env = Env { config, now: *now, rng, changes: u64::from(len < len_min) };
+                let mut env = Env { config, now: *now, rng, changes: u64::from(len < len_min), buried: None };
                 let result = if len < len_min {
                     check_room(len_min)?;
                     entry.with_blob_mut(|bytes| {
@@ -515,7 +525,7 @@ impl<'a> WriteCx<'a> {
         check_room(len_min)?;
         // Zeroed by the allocator: pages that nobody writes to are never touched.
         let mut bytes = vec![0; len_min];
-        let mut env = Env { config, now: *now, rng, changes: 1 };
+        let mut env = Env { config, now: *now, rng, changes: 1, buried: None };
         let result = change(&mut bytes, &mut env);
         metrics.changes += env.changes;
         let Lookup::Vacant(place) = db.lookup(key) else { unreachable!("it was not there a moment ago") };

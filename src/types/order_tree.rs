@@ -12,8 +12,12 @@
 //! where they are equal the caller decides, who knows the members behind the handles. All searches are by a predicate that is
 //! true for the pairs in front and false for those behind ([`OrderTree::count_while`]).
 //!
+//! Copies share nodes until one of them changes, so a copy costs next to nothing.
+//!
 //! A value inside a sorted set, used on its shard's core. Invariants: pairs ascend in the caller's order; counts and firsts are
 //! exact; no node but the root is empty. Absent on purpose: members.
+
+use std::sync::Arc;
 
 /// Pairs of a leaf.
 const LEAF_MAX: usize = 128;
@@ -33,7 +37,7 @@ struct Leaf {
 struct Child {
     first: Pair,
     count: usize,
-    node: Box<Node>,
+    node: Arc<Node>,
 }
 
 #[derive(Clone)]
@@ -56,7 +60,7 @@ impl Node {
             Node::Leaf(leaf) => ((leaf.scores[0], leaf.handles[0]), leaf.scores.len()),
             Node::Inner(children) => (children[0].first, children.iter().map(|child| child.count).sum()),
         };
-        Child { first, count, node: Box::new(self) }
+        Child { first, count, node: Arc::new(self) }
     }
 }
 
@@ -149,9 +153,14 @@ impl OrderTree {
             && children.len() == 1
         {
             let only = children.pop().expect("there is one");
-            self.root = *only.node;
+            self.root = Arc::unwrap_or_clone(only.node);
         }
         pair
+    }
+
+    /// Gives the pair of a rank, which must be there, another handle. Its place in the order must not depend on it.
+    pub fn set_handle(&mut self, rank: usize, handle: u32) {
+        set_handle(&mut self.root, rank, handle);
     }
 
     /// The pair of a rank, which must be there.
@@ -202,10 +211,12 @@ impl OrderTree {
                     *self = OrderTree::default();
                     return false;
                 }
-                Some(child) => match *child.node {
-                    Node::Leaf(leaf) => freed += leaf.scores.len(),
+                Some(child) => match Arc::try_unwrap(child.node) {
                     // Its children take its place: nothing is freed with more below it than a leaf.
-                    Node::Inner(below) => children.extend(below),
+                    Ok(Node::Inner(below)) => children.extend(below),
+                    Ok(Node::Leaf(leaf)) => freed += leaf.scores.len(),
+                    // A copy has it, too.
+                    Err(_) => freed += 1,
                 },
             }
         }
@@ -261,7 +272,7 @@ fn insert(node: &mut Node, pair: Pair, in_front: &mut impl FnMut(Pair) -> bool) 
         }
         Node::Inner(children) => {
             let at = child_of(children, in_front);
-            let split = insert(&mut children[at].node, pair, in_front);
+            let split = insert(Arc::make_mut(&mut children[at].node), pair, in_front);
             children[at].refresh();
             let right = split?;
             children.insert(at + 1, right.into_child());
@@ -290,7 +301,7 @@ fn remove(node: &mut Node, mut rank: usize) -> Pair {
                 rank -= children[at].count;
                 at += 1;
             }
-            let pair = remove(&mut children[at].node, rank);
+            let pair = remove(Arc::make_mut(&mut children[at].node), rank);
             children[at].refresh();
             if children[at].count == 0 {
                 children.remove(at);
@@ -299,6 +310,21 @@ fn remove(node: &mut Node, mut rank: usize) -> Pair {
                 join(children, left);
             }
             pair
+        }
+    }
+}
+
+fn set_handle(node: &mut Node, mut rank: usize, handle: u32) {
+    match node {
+        Node::Leaf(leaf) => leaf.handles[rank] = handle,
+        Node::Inner(children) => {
+            let mut at = 0;
+            while rank >= children[at].count {
+                rank -= children[at].count;
+                at += 1;
+            }
+            set_handle(Arc::make_mut(&mut children[at].node), rank, handle);
+            children[at].refresh();
         }
     }
 }
@@ -313,7 +339,7 @@ fn join(children: &mut Vec<Child>, left: usize) {
         return;
     }
     let right = children.remove(left + 1);
-    match (&mut *children[left].node, *right.node) {
+    match (Arc::make_mut(&mut children[left].node), Arc::unwrap_or_clone(right.node)) {
         (Node::Leaf(into), Node::Leaf(from)) => {
             into.scores.extend(from.scores);
             into.handles.extend(from.handles);

@@ -19,6 +19,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::dict::{self, Dict};
 use super::listpack::{Item, Listpack, Pos};
@@ -38,42 +39,79 @@ pub struct ZsetLimits {
 /// Members of one chunk of a slab: no allocation is larger.
 const CHUNK: usize = 512;
 
-/// Members by handle. A freed place is used again.
+/// A member with its score. A free place has NaN, which no member has.
+type Place = (f64, Box<[u8]>);
+
+/// Members by handle, in chunks that copies share until one of them changes. A freed place is used again.
+///
+/// Places beyond twice the number of members and a chunk are given up from the end, a few with every member that leaves: see
+/// [`Large::give_up_places`].
 #[derive(Clone, Default)]
 struct Slab {
-    chunks: Vec<Vec<(f64, Box<[u8]>)>>,
+    /// All are full but the last.
+    chunks: Vec<Arc<Vec<Place>>>,
+    /// Free places. Those behind the end have been given up since; a place is only added at the end when the list is empty.
     free: Vec<u32>,
 }
 
 impl Slab {
     #[inline]
-    fn get(&self, handle: u32) -> &(f64, Box<[u8]>) {
+    fn get(&self, handle: u32) -> &Place {
         &self.chunks[handle as usize / CHUNK][handle as usize % CHUNK]
     }
 
-    fn get_mut(&mut self, handle: u32) -> &mut (f64, Box<[u8]>) {
-        &mut self.chunks[handle as usize / CHUNK][handle as usize % CHUNK]
+    fn get_mut(&mut self, handle: u32) -> &mut Place {
+        &mut Arc::make_mut(&mut self.chunks[handle as usize / CHUNK])[handle as usize % CHUNK]
     }
 
-    fn add(&mut self, score: f64, member: &[u8]) -> u32 {
-        if let Some(handle) = self.free.pop() {
-            *self.get_mut(handle) = (score, member.into());
+    /// Places, free ones included.
+    fn len(&self) -> usize {
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
+    }
+
+    fn take_free(&mut self) -> Option<u32> {
+        let len = self.len();
+        while let Some(handle) = self.free.pop() {
+            if (handle as usize) < len {
+                return Some(handle);
+            }
+        }
+        None
+    }
+
+    fn add(&mut self, score: f64, member: Box<[u8]>) -> u32 {
+        if let Some(handle) = self.take_free() {
+            *self.get_mut(handle) = (score, member);
             return handle;
         }
         if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
             // The first chunks of a set that will stay small are small.
             let room = if self.chunks.is_empty() { 0 } else { CHUNK };
-            self.chunks.push(Vec::with_capacity(room));
+            self.chunks.push(Arc::new(Vec::with_capacity(room)));
         }
-        let chunk = self.chunks.last_mut().expect("there is one with room");
-        chunk.push((score, member.into()));
-        let handle = (self.chunks.len() - 1) * CHUNK + self.chunks[self.chunks.len() - 1].len() - 1;
-        u32::try_from(handle).expect("fewer than 2^32 members")
+        let chunk = Arc::make_mut(self.chunks.last_mut().expect("there is one with room"));
+        chunk.push((score, member));
+        u32::try_from(self.len() - 1).expect("fewer than 2^32 members")
     }
 
     fn remove(&mut self, handle: u32) {
-        *self.get_mut(handle) = (0.0, Box::default());
+        *self.get_mut(handle) = (f64::NAN, Box::default());
         self.free.push(handle);
+    }
+
+    /// Gives up the last place and hands out its member, if there is one.
+    fn pop(&mut self) -> Option<Place> {
+        let chunk = Arc::make_mut(self.chunks.last_mut()?);
+        let place = chunk.pop().expect("no chunk is empty");
+        if chunk.is_empty() {
+            self.chunks.pop();
+        }
+        if self.free.len() > 2 * self.len() + CHUNK {
+            let len = self.len();
+            self.free.retain(|handle| (*handle as usize) < len);
+            self.free.shrink_to_fit();
+        }
+        Some(place).filter(|(score, _)| !score.is_nan())
     }
 }
 
@@ -104,7 +142,7 @@ impl Large {
     }
 
     fn add(&mut self, member: &[u8], score: f64) {
-        let handle = self.slab.add(score, member);
+        let handle = self.slab.add(score, member.into());
         let slab = &self.slab;
         self.index.insert_new(dict::hash(member), handle, |handle| dict::hash(&slab.get(*handle).1));
         self.tree.insert((score, handle), |pair| Large::is_before(slab, pair, score, member));
@@ -123,6 +161,27 @@ impl Large {
         let hashed = dict::hash(&slab.get(handle).1);
         self.index.remove(hashed, |other| *other == handle, |other| dict::hash(&slab.get(*other).1));
         self.slab.remove(handle);
+        self.give_up_places();
+    }
+
+    /// Gives up some places at the end if most are free, and moves their members to free ones. Every member that leaves calls for
+    /// at most two; twice as many are given up, so a set that was large once comes down with its members.
+    fn give_up_places(&mut self) {
+        for _ in 0..4 {
+            if self.slab.len() <= 2 * self.tree.len() + CHUNK {
+                break;
+            }
+            let old = u32::try_from(self.slab.len() - 1).expect("fewer than 2^32 members");
+            let is_free = self.slab.get(old).0.is_nan();
+            let rank = if is_free { 0 } else { self.rank(old) };
+            let Some((score, member)) = self.slab.pop() else { continue };
+            let hashed = dict::hash(&member);
+            let new = self.slab.add(score, member);
+            self.tree.set_handle(rank, new);
+            if let Some(handle) = self.index.find_mut(hashed, |handle| *handle == old) {
+                *handle = new;
+            }
+        }
     }
 }
 
@@ -171,7 +230,7 @@ impl DataType for Zset {
                 let few: Vec<usize> = slab
                     .chunks
                     .iter()
-                    .flatten()
+                    .flat_map(|chunk| chunk.iter())
                     .take(32)
                     .map(|(_, member)| member.len().next_multiple_of(16))
                     .collect();
@@ -320,8 +379,30 @@ impl Zset {
         }
     }
 
-    /// Removes `count` members from a rank on, which must be there.
-    pub fn remove_ranks(&mut self, rank: usize, count: usize) {
+    /// Removes `count` members from a rank on, which must be there. Where that is most of them, the few that stay make a set of
+    /// their own, and the old one is returned: for the caller to free at leisure.
+    #[must_use = "freeing it may take long"]
+    pub fn remove_ranks(&mut self, rank: usize, count: usize) -> Option<Zset> {
+        let stay = self.len() - count;
+        if let Repr::Large(large) = &mut self.repr
+            && stay < count / 4
+        {
+            let mut rest = Large::default();
+            let mut keep = |from: usize, count: usize| {
+                let mut left = count;
+                if left > 0 {
+                    large.tree.walk(from, false, |(score, handle)| {
+                        rest.add(&large.slab.get(handle).1, score);
+                        left -= 1;
+                        left > 0
+                    });
+                }
+            };
+            keep(0, rank);
+            keep(rank + count, stay - rank);
+            let old = std::mem::replace(&mut self.repr, Repr::Large(Box::new(rest)));
+            return Some(Zset { repr: old });
+        }
         match &mut self.repr {
             Repr::Packed(pack) => {
                 if let Some(at) = pack.seek(2 * rank as i64) {
@@ -335,6 +416,12 @@ impl Zset {
                 }
             }
         }
+        None
+    }
+
+    /// A reader of `count` members from a rank on, with a snapshot of its own: eight bytes for some hundred members.
+    pub fn snapshot(&self, rank: usize, backwards: bool, count: usize) -> ZsetSnapshot {
+        ZsetSnapshot { zset: self.clone(), rank, backwards, left: count }
     }
 
     /// The rank of a member, from the lowest score.
@@ -459,6 +546,38 @@ impl Zset {
     }
 }
 
+/// A part of a sorted set as it was at one moment. See [`Zset::snapshot`].
+pub struct ZsetSnapshot {
+    zset: Zset,
+    rank: usize,
+    backwards: bool,
+    left: usize,
+}
+
+impl ZsetSnapshot {
+    /// Shows the next members until `visit` returns false; whether there are more after that.
+    pub fn read_on(&mut self, mut visit: impl FnMut(Item<'_>, f64) -> bool) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        let (mut read, left) = (0, self.left);
+        self.zset.walk(self.rank, self.backwards, |member, score| {
+            read += 1;
+            visit(member, score) && read < left
+        });
+        self.left -= read;
+        self.rank = if self.backwards { self.rank.saturating_sub(read) } else { self.rank + read };
+        self.left > 0
+    }
+
+    /// Frees about so many members of a snapshot that nobody will read again; true while there are more. It may be the last to have
+    /// them.
+    pub fn free_some(&mut self, elements_max: usize) -> bool {
+        self.left = 0;
+        self.zset.free_some(elements_max)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -497,7 +616,7 @@ mod tests {
                             for (member, _) in &sorted(&model)[rank..rank + count] {
                                 model.remove(member);
                             }
-                            zset.remove_ranks(rank, count);
+                            drop(zset.remove_ranks(rank, count));
                         }
                         _ => assert_eq!(zset.set(&member, score, LIMITS), model.insert(member, score)),
                     }
@@ -555,6 +674,86 @@ mod tests {
         assert_eq!(zset.encoding(), "skiplist");
         assert!(zset.remove(&[b'm'; 21]));
         assert_eq!(zset.len(), 0);
+    }
+
+    #[test]
+    fn what_a_large_one_took_goes_with_its_members() {
+        let seed = 4;
+        println!("seed {seed}");
+        for order in ["first", "last", "any", "most at once"] {
+            let mut rng = Rng::seed(seed);
+            let mut zset = Zset::default();
+            for n in 0..20_000 {
+                zset.set(n.to_string().as_bytes(), rng.below(5000) as f64, LIMITS);
+            }
+            let full = zset.allocated_bytes();
+            let copy = zset.clone();
+            while zset.len() > 900 {
+                let rank = match order {
+                    "first" => 0,
+                    "last" => zset.len() - 1,
+                    "any" => rng.below(zset.len() as u64) as usize,
+                    _ => {
+                        drop(zset.remove_ranks(500, 19_100));
+                        continue;
+                    }
+                };
+                let (member, score) = zset.get(rank);
+                let member = member.to_vec();
+                assert_eq!(zset.score(&member), Some(score));
+                assert!(zset.remove(&member));
+                let Repr::Large(large) = &zset.repr else { panic!("it stays large") };
+                assert!(large.slab.len() <= 2 * large.tree.len() + 2 * CHUNK, "{order}: {}", large.slab.len());
+            }
+            assert!(zset.allocated_bytes() * 10 < full, "{order}: {} of {full}", zset.allocated_bytes());
+            let mut found = Vec::new();
+            zset.walk(0, false, |member, score| {
+                found.push((member.to_vec(), score));
+                true
+            });
+            assert_eq!(found.len(), 900);
+            for (rank, (member, score)) in found.iter().enumerate() {
+                assert_eq!((zset.rank(member), zset.score(member)), (Some(rank), Some(*score)));
+                assert_eq!(copy.score(member), Some(*score));
+            }
+            assert_eq!(copy.len(), 20_000);
+            for n in 0..2000 {
+                zset.set(format!("new{n}").as_bytes(), 1.0, LIMITS);
+            }
+            assert_eq!(zset.len(), 2900);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_shows_what_was_there() {
+        let mut zset = Zset::default();
+        for n in 0..5000 {
+            zset.set(n.to_string().as_bytes(), f64::from(n), LIMITS);
+        }
+        let mut forwards = zset.snapshot(10, false, 4000);
+        let mut backwards = zset.snapshot(4000, true, 4001);
+        let mut seen = [Vec::new(), Vec::new()];
+        for step in 0.. {
+            let rank = step * 7 % zset.len().max(1);
+            if !zset.is_empty() {
+                drop(zset.remove_ranks(rank, 300.min(zset.len() - rank)));
+                zset.set(b"new", 2500.0, LIMITS);
+            }
+            let mut more = false;
+            for (snapshot, seen) in [&mut forwards, &mut backwards].into_iter().zip(&mut seen) {
+                let until = seen.len() + 100;
+                more |= snapshot.read_on(|member, score| {
+                    assert_eq!(member.to_vec(), score.to_string().into_bytes());
+                    seen.push(score as usize);
+                    seen.len() < until
+                });
+            }
+            if !more {
+                break;
+            }
+        }
+        assert!(seen[0].iter().copied().eq(10..4010) && seen[1].iter().copied().eq((0..=4000).rev()));
+        while forwards.free_some(1000) {}
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod hash;
 mod hostile;
 mod hyperloglog;
 mod list;
+mod long_values;
 mod server;
 mod set;
 mod sort;
