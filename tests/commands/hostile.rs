@@ -300,3 +300,154 @@ fn cve_2023_28856_a_field_never_becomes_infinite_or_no_number() {
     check(&["HSET h a nan", "HINCRBYFLOAT h a 1"], "-ERR hash value is not a float");
     check(&["HINCRBYFLOAT h a inf", "EXISTS h"], "0");
 }
+
+#[test]
+fn cve_2022_35977_sort_takes_any_limit() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        client.line("RPUSH l 3 1 2");
+        client.line("SADD s 3 1 2");
+        client.line("ZADD z 3 3 1 1 2 2");
+        for offset in EDGES {
+            for count in EDGES {
+                let skipped = usize::try_from(offset.max(0)).expect("not negative").min(3);
+                let left = usize::try_from(count).map_or(3 - skipped, |count| count.min(3 - skipped));
+                for line in
+                    ["SORT l", "SORT s DESC", "SORT z", "SORT l BY nosort", "SORT z BY nosort DESC", "SORT_RO s BY w_*"]
+                {
+                    let reply = client.line(&format!("{line} LIMIT {offset} {count}"));
+                    assert_eq!(
+                        reply.elements().map(<[Value]>::len),
+                        Some(left),
+                        "{line} LIMIT {offset} {count} gave {reply}"
+                    );
+                }
+                let stored = client.line(&format!("SORT l LIMIT {offset} {count} GET # GET # STORE d"));
+                assert_eq!(stored, Value::Int(2 * left as i64), "LIMIT {offset} {count}");
+            }
+        }
+    });
+}
+
+#[test]
+fn cve_2023_22458_any_number_of_random_members_may_be_asked_for() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        client.line("SADD s a b c");
+        client.line("ZADD z 1 a 2 b 3 c");
+        for edge in EDGES.into_iter().filter(|edge| *edge >= -1) {
+            for line in ["SRANDMEMBER s", "ZRANDMEMBER z"] {
+                let reply = client.line(&format!("{line} {edge}"));
+                let len = reply.elements().map(<[Value]>::len);
+                assert_eq!(len, Some(edge.unsigned_abs().min(3) as usize), "{line} {edge} gave {reply}");
+            }
+            client.line(&format!("ZRANDMEMBER z {edge} WITHSCORES"));
+        }
+        for (line, error) in [
+            (
+                "SRANDMEMBER s -9223372036854775808",
+                "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+            ),
+            (
+                "ZRANDMEMBER z -9223372036854775808",
+                "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+            ),
+            ("ZRANDMEMBER z -4611686018427387905 WITHSCORES", "ERR value is out of range"),
+            ("ZRANDMEMBER z 4611686018427387905 WITHSCORES", "ERR value is out of range"),
+        ] {
+            assert_eq!(client.line(line).text(), error, "{line}");
+        }
+        // As many as this are sent one by one; nobody reads them, and nobody else waits.
+        for count in [i64::from(i32::MIN), -i64::MAX, i64::MIN / 2] {
+            for command in ["SRANDMEMBER s", "ZRANDMEMBER z"] {
+                let mut asking = server.connect();
+                asking.send_raw(format!("{command} {count}\r\n").as_bytes());
+                assert_eq!(client.line("SCARD s"), Value::Int(3), "while {count} members are sent");
+            }
+        }
+    });
+}
+
+#[test]
+fn cve_2023_41053_the_keys_that_are_named_are_the_keys_that_are_used() {
+    for (command, keys) in [
+        ("SORT_RO a BY w_* GET v_*", "[a]"),
+        ("SORT a BY STORE GET STORE STORE b", "[a, b]"),
+        ("SORT a LIMIT 0 1 STORE b STORE c", "[a, c]"),
+        ("GEORADIUS a 1 1 1 km STORE b", "[a, b]"),
+        ("GEORADIUSBYMEMBER a m 1 km STOREDIST b", "[a, b]"),
+        ("GEORADIUS_RO a 1 1 1 km", "[a]"),
+    ] {
+        check(&[&format!("COMMAND GETKEYS {command}")], keys);
+    }
+    // What was not named as the destination stays as it was, and SORT_RO has none.
+    check(&["RPUSH a 1", "SET b v", "SORT a STORE b STORE c", "GET b"], "v");
+    check(&["RPUSH a 1", "SORT_RO a STORE b", "EXISTS b"], "0");
+    check(&["RPUSH a 1", "SORT a BY STORE GET STORE STORE b", "EXISTS b STORE"], "1");
+}
+
+#[test]
+fn redis_15478_a_word_that_is_an_argument_is_no_option() {
+    check(&["RPUSH l 1", "SORT l BY LIMIT GET ALPHA", "LLEN l"], "1");
+    check(&["RPUSH l 1", "SORT l BY LIMIT GET ALPHA"], "[(nil)]");
+    check(&["RPUSH l 1", "SORT l BY STORE STORE DESC", "LRANGE DESC 0 -1"], "[1]");
+    check(&["COMMAND GETKEYS SORT l BY STORE STORE DESC"], "[l, DESC]");
+    check(&["RPUSH l 1", "SORT l LIMIT STORE d"], "-ERR value is not an integer or out of range");
+}
+
+#[test]
+fn cve_2024_31228_a_long_pattern_does_not_nest() {
+    on_own_servers(|server| {
+        let mut client = server.connect();
+        client.command(&["SET", &"a".repeat(100_000), "v"]);
+        client.command(&["SADD", "s", &"a".repeat(100_000), "b"]);
+        client.command(&["HSET", "h", &"a".repeat(100_000), "b"]);
+        client.command(&["ZADD", "z", "1", &"a".repeat(100_000)]);
+        for pattern in ["*".repeat(1_000_000), "*?".repeat(500_000), "\\*".repeat(500_000), "a[a-".repeat(250_000)] {
+            for line in [
+                ["KEYS", ""].as_slice(),
+                &["SCAN", "0", "MATCH"],
+                &["SSCAN", "s", "0", "MATCH"],
+                &["HSCAN", "h", "0", "MATCH"],
+                &["ZSCAN", "z", "0", "MATCH"],
+            ] {
+                let mut argv: Vec<&str> = line.iter().copied().filter(|word| !word.is_empty()).collect();
+                argv.push(&pattern);
+                let reply = client.command(&argv);
+                assert!(reply.elements().is_some(), "{:?} gave {reply}", &argv[..argv.len() - 1]);
+            }
+        }
+        assert_eq!(client.line("PING").text(), "PONG");
+    });
+}
+
+#[test]
+fn cve_2021_32687_small_encodings_take_any_limit() {
+    for (directive, commands, expected) in [
+        ("set-max-intset-entries", ["SADD", "s", "", "SCARD"], 3000),
+        ("set-max-listpack-entries", ["SADD", "s", "m", "SCARD"], 3000),
+        ("hash-max-listpack-entries", ["HSET", "h", "m", "HLEN"], 3000),
+        ("zset-max-listpack-entries", ["ZADD", "z", "", "ZCARD"], 3000),
+        ("list-max-listpack-size", ["RPUSH", "l", "m", "LLEN"], 3000),
+    ] {
+        on_own_servers(|server| {
+            let mut client = server.connect();
+            for limit in [4_294_967_295, i64::from(i32::MAX), i64::MAX] {
+                client.line(&format!("CONFIG SET {directive} {limit}"));
+            }
+            let [add, key, letter, count] = commands;
+            let pair = if matches!(add, "HSET" | "ZADD") { 2 } else { 1 };
+            for chunk in 0..6 {
+                let words = (0..500).map(|n| match pair {
+                    2 => format!("{} {letter}{}", chunk * 500 + n, chunk * 500 + n),
+                    _ => format!("{letter}{}", chunk * 500 + n),
+                });
+                client.line(&format!("{add} {key} {}", words.collect::<Vec<_>>().join(" ")));
+            }
+            assert_eq!(client.line(&format!("{count} {key}")), Value::Int(expected), "{directive}");
+            client.line(&format!("CONFIG SET {directive} 0"));
+            client.line(&format!("{add} {key} {}", if add == "HSET" { "x 1" } else { ["1 x", "x"][2 - pair] }));
+            assert_eq!(client.line(&format!("{count} {key}")), Value::Int(expected + 1), "{directive}");
+        });
+    }
+}
