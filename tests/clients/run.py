@@ -20,7 +20,8 @@ import traceback
 import cases
 from server import Server
 
-import caching  # noqa: F401  (importing a module registers its cases)
+import api_surface  # noqa: F401  (importing a module registers its cases)
+import caching  # noqa: F401
 import connections  # noqa: F401
 import data_types  # noqa: F401
 import hostile  # noqa: F401
