@@ -1,4 +1,5 @@
-//! SORT and SORT_RO.
+//! SORT and SORT_RO: orders, patterns, windows and what is stored. Comparison with redis-server under random options is in
+//! `tests/differential/sort.rs`.
 
 use annulus::base::rng::Rng;
 
