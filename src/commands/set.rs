@@ -536,13 +536,7 @@ fn smove_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let (name, wanted) = (source.clone(), member.clone());
         let taken = has && coordinator.with_key(&source, move |cx| take_member(cx, &name, &wanted)).await?;
         if taken {
-            let (name, wanted) = (destination.clone(), member.clone());
-            if let Err(error) = coordinator.with_key(&destination, move |cx| put_member(cx, &name, &wanted)).await {
-                // The destination has become something else meanwhile.
-                let name = source.clone();
-                coordinator.with_key(&source, move |cx| put_member(cx, &name, &member)).await?;
-                return Err(error);
-            }
+            coordinator.with_key(&destination.clone(), move |cx| put_member(cx, &destination, &member)).await?;
         }
         reply.int(i64::from(taken));
         Ok(reply)
@@ -880,9 +874,8 @@ fn store_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation) -
             reply
         });
         let reply = stored.await;
-        while work.free_some() {
-            coordinator.yield_core().await;
-        }
+        let copies = work.asked.into_iter().chain(work.walked).map(Object::Set).collect();
+        coordinator.bury(copies);
         Ok(reply)
     })
 }

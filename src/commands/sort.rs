@@ -8,10 +8,10 @@
 //!                                 └ BY: one call to each shard               └ GET: one call to each shard
 //! ```
 //!
-//! The keys that BY and GET name can lie anywhere, so with several shards a SORT that uses them is a plan: it asks each shard once
-//! for all the weights, and once for all the values, that it owns. Without them a long sort works on a snapshot and yields its core
-//! after every run. Where one shard owns everything, a SORT with patterns is one step, however long: its keys are not known before,
-//! so nothing but the step itself keeps others from changing one half-way.
+//! The keys that BY and GET name can lie anywhere, so with several shards a SORT that uses them asks each shard once for all the
+//! weights, and once for all the values, that it owns. They are not known before, so it reserves everything for reading meanwhile:
+//! see [`Reach::Pointed`]. Without them a long sort works on a snapshot and yields its core after every run. Where one shard owns
+//! everything, a SORT with patterns is one step, however long.
 //!
 //! Texts are compared by their bytes: there is no locale. Elements that weigh the same are in the order of their bytes, or, with
 //! BY and ALPHA, a list's in the order of the list.
@@ -24,13 +24,14 @@ use std::sync::Arc;
 use super::docs::Group;
 use super::element::STREAMED_ELEMENTS_MIN;
 use super::keys::{Begin, Find, KeyFlags, KeySpec};
-use super::table::{Flags, Row, Run};
+use super::table::{Flags, Reach, Row, Run};
 use crate::base::Blob;
 use crate::base::float::parse_f64_weight;
 use crate::base::num::parse_i64;
 use crate::keyspace::Value;
 use crate::resp::{Args, CommandError, OwnedArgs, Pieces, Reply, Resp, push_bulk};
 use crate::shard::cx::{DataFn, ReadCx, Ttl, WriteCx};
+use crate::shard::reservations::Access;
 use crate::txn::{Coordinator, Plan};
 use crate::types::dict::DictSnapshot;
 use crate::types::list::{List, ListSnapshot};
@@ -48,6 +49,7 @@ const SORT: Row = Row {
     complexity: "O(N+M*log(M)) where N is the number of elements of the key and M the number that is replied with.",
     group: Group::Generic,
     arity: -2,
+    reach: Reach::Pointed(&["by", "get"], Access::Shared),
     acl: &["set", "sortedset", "list", "dangerous"],
     ..Row::DEFAULT
 };

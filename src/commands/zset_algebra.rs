@@ -291,6 +291,14 @@ impl Operand {
         }
     }
 
+    fn into_object(self) -> Option<Object> {
+        match self {
+            Operand::Missing => None,
+            Operand::Set(set) => Some(Object::Set(set)),
+            Operand::Zset(zset) => Some(Object::Zset(zset)),
+        }
+    }
+
     fn len(&self) -> usize {
         match self {
             Operand::Missing => 0,
@@ -682,9 +690,7 @@ fn store_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation, n
             reply
         });
         let reply = stored.await;
-        while work.free_some() {
-            coordinator.yield_core().await;
-        }
+        coordinator.bury(work.operands.into_iter().filter_map(Operand::into_object).collect());
         Ok(reply)
     })
 }

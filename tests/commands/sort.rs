@@ -233,3 +233,10 @@ fn elements(client: &mut Client, command: &str) -> Vec<u64> {
     let elements = reply.elements().unwrap_or_else(|| panic!("{command} gave {reply}"));
     elements.iter().map(|element| element.text().parse().expect("numbers were stored")).collect()
 }
+
+#[test]
+fn inside_a_transaction_it_sees_what_the_transaction_did() {
+    let queued = ["MULTI", "RPUSH l 2 1 3", "MSET w_1 30 w_2 10 w_3 20", "SORT l BY w_* GET # STORE d"];
+    check(&[&queued[..], &["LRANGE d 0 -1", "EXEC"]].concat(), "[3, OK, 3, [2, 3, 1]]");
+    check(&["MULTI", "SADD s 2 1", "SORT s", "SUNIONSTORE t s", "SMEMBERS t", "EXEC"], "[2, [1, 2], 2, [1, 2]]");
+}
