@@ -16,7 +16,11 @@ mod check;
 mod checker_finds;
 mod graph;
 mod history;
+mod invariants;
+mod model;
 mod record;
+mod search;
+mod short;
 mod strict;
 
 /// A number out of the environment.
