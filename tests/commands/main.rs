@@ -29,6 +29,7 @@ mod server;
 mod set;
 mod sorted_set;
 mod string;
+mod transactions;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

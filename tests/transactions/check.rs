@@ -332,7 +332,8 @@ impl<'h> Checker<'h> {
         for micro in &operation.steps {
             match *micro {
                 Micro::Write { key, value } => {
-                    if operation.outcome != Outcome::Aborted && self.makers[value as usize].is_some_and(|m| m.is_final) {
+                    if operation.outcome != Outcome::Aborted && self.makers[value as usize].is_some_and(|m| m.is_final)
+                    {
                         keys.entry(key).or_default().writes.push(at);
                     }
                     own.retain(|(of, _)| *of != key);

@@ -358,8 +358,7 @@ fn flushed_keys_are_all_there_or_all_gone() {
             1 => assert!(matches!(client.line("KEYS *").elements().map(<[Value]>::len), Some(0 | 6))),
             _ => {
                 let asked = ["EXISTS a", "EXISTS b", "DBSIZE", "EXISTS c", "EXISTS d", "EXISTS e f"];
-                let replies: Vec<i64> =
-                    exec(client, &asked).expect("nothing is watched").iter().map(integer).collect();
+                let replies: Vec<i64> = exec(client, &asked).expect("nothing is watched").iter().map(integer).collect();
                 assert!(replies == [0; 6] || replies == [1, 1, 6, 1, 1, 2], "half of a FLUSHALL: {replies:?}");
             }
         };

@@ -333,7 +333,8 @@ impl<'s> Recorder<'s> {
             let register = self.register();
             reads.push(if self.rng.chance(1, 2) { Step::List(list) } else { Step::Read(register) });
         }
-        let keys: Vec<String> = reads.iter().map(|step| String::from_utf8_lossy(&step.argv()[1]).into_owned()).collect();
+        let keys: Vec<String> =
+            reads.iter().map(|step| String::from_utf8_lossy(&step.argv()[1]).into_owned()).collect();
         let mut argv = vec!["WATCH".to_owned()];
         argv.extend(keys);
         assert_eq!(self.client.command(&argv).text(), "OK");

@@ -25,7 +25,9 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let call = match &self.call {
             Call::Command(argv) => argv.join(" "),
-            Call::Exec(commands) => format!("EXEC of {}", commands.iter().map(|c| c.join(" ")).collect::<Vec<_>>().join("; ")),
+            Call::Exec(commands) => {
+                format!("EXEC of {}", commands.iter().map(|c| c.join(" ")).collect::<Vec<_>>().join("; "))
+            }
             Call::Refused => "EXEC, refused".to_owned(),
         };
         let micros = |instant: u64| instant as f64 / 1000.0;
@@ -95,16 +97,13 @@ mod tests {
         ] {
             let reply = "OK";
             let run = |seen: &str| {
-                has_an_order(&[
-                    event(0, 1, prepare, "OK"),
-                    event(2, 9, write, reply),
-                    event(2, 9, read, seen),
-                ])
+                has_an_order(&[event(0, 1, prepare, "OK"), event(2, 9, write, reply), event(2, 9, read, seen)])
             };
             assert!(run(whole) && !run(half), "{write}");
         }
         let moved = |seen: &str| {
-            let events = [event(0, 1, "RPUSH l x", "1"), event(2, 9, "LMOVE l m LEFT LEFT", "x"), event(2, 9, "KEYS *", seen)];
+            let events =
+                [event(0, 1, "RPUSH l x", "1"), event(2, 9, "LMOVE l m LEFT LEFT", "x"), event(2, 9, "KEYS *", seen)];
             has_an_order(&events)
         };
         assert!(moved("[l]") && moved("[m]") && !moved("[l m]") && !moved("[]"));
