@@ -119,6 +119,13 @@ struct ListRead<'h> {
     seen: &'h [u32],
 }
 
+/// What an operation has seen of a list at first, and appended to it since.
+struct OwnList<'h> {
+    key: u32,
+    seen: Option<&'h [u32]>,
+    appended: Vec<u32>,
+}
+
 #[derive(Default)]
 struct ListKey<'h> {
     reads: Vec<ListRead<'h>>,
@@ -200,15 +207,14 @@ impl<'h> Checker<'h> {
 
     fn lists_of(&mut self, at: u32, keys: &mut HashMap<u32, ListKey<'h>>) {
         let operation = self.operation(at);
-        // What this operation has seen and appended so far, by key.
-        let mut own: Vec<(u32, Option<&[u32]>, Vec<u32>)> = Vec::new();
+        let mut own: Vec<OwnList> = Vec::new();
         for micro in &operation.steps {
             let (Micro::Append { key, .. } | Micro::List { key, .. }) = micro else { continue };
-            let slot = own.iter().position(|(of, ..)| of == key).unwrap_or_else(|| {
-                own.push((*key, None, Vec::new()));
+            let slot = own.iter().position(|own| own.key == *key).unwrap_or_else(|| {
+                own.push(OwnList { key: *key, seen: None, appended: Vec::new() });
                 own.len() - 1
             });
-            let (_, seen, appended) = &mut own[slot];
+            let OwnList { seen, appended, .. } = &mut own[slot];
             match micro {
                 Micro::Append { key, element } => {
                     appended.push(*element);

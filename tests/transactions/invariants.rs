@@ -351,7 +351,8 @@ fn flushed_keys_are_all_there_or_all_gone() {
     at_all_counts(|server| {
         let write = |client: &mut Client, rng: &mut Rng| {
             client.line("MSET a 1 b 1 c 1 d 1 e 1 f 1");
-            client.line(*rng.pick(&["FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC"]));
+            let command = *rng.pick(&["FLUSHALL", "FLUSHDB", "FLUSHALL ASYNC"]);
+            client.line(command);
         };
         let read = |client: &mut Client, rng: &mut Rng| match rng.below(4) {
             0 => assert!(matches!(client.line("DBSIZE"), Value::Int(0 | 6))),
