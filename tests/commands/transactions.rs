@@ -820,3 +820,61 @@ fn a_transaction_in_one_piece_with_others_is_answered_in_order() {
         }
     }
 }
+
+/// What is sent in one piece, the bytes that come back, and whether the server then closes the connection.
+const IN_ONE_PIECE: &[(&str, &str, bool)] = &[
+    // Replies that are not wanted are not sent, and the transaction runs.
+    ("CLIENT REPLY OFF\r\nMULTI\r\nSET a 1\r\nEXEC\r\nCLIENT REPLY ON\r\nGET a\r\n", "+OK\r\n$1\r\n1\r\n", false),
+    ("CLIENT REPLY SKIP\r\nMULTI\r\nSET a 2\r\nEXEC\r\n", "+QUEUED\r\n*1\r\n+OK\r\n", false),
+    // Nothing is no command.
+    ("MULTI\r\n\r\n*0\r\nPING\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n", false),
+    ("MULTI\r\nSET a 3\r\nGET a\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n+OK\r\n$1\r\n3\r\n", false),
+    // Some commands are for nobody's transaction.
+    (
+        "MULTI\r\nSHUTDOWN ABORT\r\nEXEC\r\n",
+        "+OK\r\n-ERR Command not allowed inside a transaction\r\n-EXECABORT Transaction discarded because of previous errors.\r\n",
+        false,
+    ),
+    (
+        "MULTI\r\nAUTH a b\r\nHELLO 9\r\nHELLO 3 AUTH a b\r\nEXEC\r\n",
+        "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n-WRONGPASS invalid username-password pair or user is disabled.\r\n\
+         -NOPROTO unsupported protocol version\r\n-WRONGPASS invalid username-password pair or user is disabled.\r\n",
+        false,
+    ),
+    ("MULTI\r\nSET a 4\r\n*2\r\n$3\r\nGET\r\n$1\r\na\r\nQUIT\r\n", "+OK\r\n+QUEUED\r\n+QUEUED\r\n+OK\r\n", true),
+    ("MULTI\r\nSET a 4\r\n*x\r\nEXEC\r\n", "+OK\r\n+QUEUED\r\n-ERR Protocol error: invalid multibulk length\r\n", true),
+    ("GET a\r\n", "$1\r\n3\r\n", false),
+];
+
+#[test]
+fn bytes_in_one_piece_are_answered_byte_for_byte() {
+    for (name, server) in &Stage::new().servers {
+        for (bytes, expected, closes) in IN_ONE_PIECE {
+            let mut client = server.connect();
+            client.send_raw(bytes.as_bytes());
+            let mut said = Vec::new();
+            while said.len() < expected.len() {
+                said.extend(client.reply_bytes());
+            }
+            assert_eq!(String::from_utf8_lossy(&said), *expected, "{name}: {bytes:?}");
+            if *closes {
+                assert!(client.is_closed(), "{name}: {bytes:?}");
+            } else {
+                assert_eq!(client.line("PING").text(), "PONG", "{name}: {bytes:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_that_kills_itself_within_exec_gets_its_replies() {
+    for (name, server) in &Stage::new().servers {
+        let mut client = server.connect();
+        let id = show(&client.line("CLIENT ID"));
+        client.send_raw(format!("MULTI\r\nSET a 1\r\nCLIENT KILL ID {id} SKIPME no\r\nSET b 2\r\nEXEC\r\n").as_bytes());
+        let replies: Vec<String> = (0..5).map(|_| show(&client.reply())).collect();
+        assert_eq!(replies, ["OK", "QUEUED", "QUEUED", "QUEUED", "[OK, 1, OK]"], "{name}");
+        assert!(client.is_closed(), "{name}");
+        assert_eq!(show(&server.connect().line("MGET a b")), "[1, 2]", "{name}");
+    }
+}
