@@ -25,11 +25,12 @@ mod hash;
 mod hostile;
 mod hyperloglog;
 mod list;
+mod multi;
 mod server;
 mod set;
 mod sorted_set;
 mod string;
-mod transactions;
+mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
