@@ -10,6 +10,7 @@ use crate::commands::table::{Command, Reach};
 use crate::keyspace::Keyspace;
 use crate::resp::Args;
 use crate::session::WatchedKey;
+use crate::shard::Shard;
 use crate::shard::reservations::{Access, Claims};
 use crate::shard::slots::SlotMap;
 use crate::txn::ClaimsByShard;
@@ -19,11 +20,21 @@ fn access(flags: KeyFlags) -> Access {
     if flags.has(KeyFlags::RO) { Access::Shared } else { Access::Exclusive }
 }
 
+/// What a command whose keys are all on this shard claims, if something that it conflicts with is reserved; else nothing.
+pub fn in_the_way(command: &Command, args: Args<'_>, shard: &Shard) -> Option<Claims> {
+    let mut conflict = false;
+    // Arguments that contradict the specification are for the handler to complain about: it will touch no key.
+    let _ = each_key(command, args, |at, flags| {
+        let hash = shard.keyspace.hash(args.get(at));
+        conflict = conflict || shard.reservations.conflict_at(hash, access(flags));
+    });
+    conflict.then(|| of_one_shard(command, args, &shard.keyspace))
+}
+
 /// The claims of a command whose keys are all on one shard.
 #[cold]
-pub fn of_one_shard(command: &Command, args: Args<'_>, keyspace: &Keyspace) -> Claims {
+fn of_one_shard(command: &Command, args: Args<'_>, keyspace: &Keyspace) -> Claims {
     let mut keys = Vec::new();
-    // Arguments that contradict the specification are for the handler to complain about: it will touch no key.
     let _ = each_key(command, args, |at, flags| keys.push((keyspace.hash(args.get(at)), access(flags))));
     Claims::keys(keys)
 }

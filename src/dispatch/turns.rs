@@ -28,10 +28,7 @@ impl Engine {
     /// Whether a command of this shard has to wait for keys that are reserved; it has its place among those who wait then.
     #[cold]
     pub(super) fn park(&mut self, session: &mut Session, command: &Command, args: Args<'_>) -> bool {
-        let claims = claims::of_one_shard(command, args, &self.shard.keyspace);
-        if !self.shard.reservations.conflict(&claims) {
-            return false;
-        }
+        let Some(claims) = claims::in_the_way(command, args, &self.shard) else { return false };
         let order = self.shard.reservations.own_order(self.shard.id, (self.clock_ns)());
         self.shard.reservations.wait(order, claims, Next::Session(session.key));
         self.parked_sessions.insert(session.key, order);
@@ -135,8 +132,7 @@ impl Engine {
                 false => (at..count).find_map(|i| {
                     let command = self.table.get(batch.commands[i].id);
                     let args = batch.args.command(batch.commands[i].first, batch.commands[i].argc);
-                    let claims = claims::of_one_shard(command, args, &self.shard.keyspace);
-                    self.shard.reservations.conflict(&claims).then_some((i, claims))
+                    Some((i, claims::in_the_way(command, args, &self.shard)?))
                 }),
             };
             let end = stop.as_ref().map_or(count, |(i, _)| *i);

@@ -165,7 +165,7 @@ fn close_idle(engine: &mut Engine, now: Now) {
     let idle_us = u64::try_from(engine.shard.config.timeout).unwrap_or(0) * 1_000_000;
     let mut closed = Vec::new();
     for session in engine.shard.sessions.iter_mut() {
-        let busy = session.plan_running || session.paused || !session.pending.is_empty();
+        let busy = session.plan_running || session.paused || session.parked || !session.pending.is_empty();
         if !busy && now.mono_us.saturating_sub(session.active_us) > idle_us {
             tracing::debug!("Closing idle client {}", session.peer);
             session.closing = Closing::Now;

@@ -252,8 +252,9 @@ impl Shard {
 
     /// Puts off serving those who wait for what a step of this transaction has changed until it is released.
     pub fn defer_ready(&mut self, txn: TxnId) {
-        if self.waiters.has_ready() {
-            let order = self.reservations.order_of(txn).expect("its steps run while it holds its keys");
+        if self.waiters.has_ready()
+            && let Some(order) = self.reservations.order_of(txn)
+        {
             for place in self.waiters.take_ready() {
                 self.reservations.defer(order, place);
             }

@@ -87,16 +87,6 @@ impl Claims {
         Claims { everything: None, keys }
     }
 
-    /// Takes over the claims of another part of the same transaction.
-    pub fn absorb(&mut self, other: Claims) {
-        self.everything = self.everything.max(other.everything);
-        if !other.keys.is_empty() {
-            let mut keys = std::mem::take(&mut self.keys);
-            keys.extend(other.keys);
-            *self = Claims { everything: self.everything, ..Claims::keys(keys) };
-        }
-    }
-
     /// The hashes of the keys, in ascending order.
     pub fn hashes(&self) -> impl Iterator<Item = u64> + '_ {
         self.keys.iter().map(|(hash, _)| *hash)
@@ -150,6 +140,12 @@ struct Entry {
 /// One claim in a line.
 type Stand = (Order, Access);
 
+/// Takes a claim out of its line.
+fn take_out(line: &mut Vec<Stand>, order: Order) {
+    let at = line.binary_search_by_key(&order, |(o, _)| *o).expect("a claim stands in its line");
+    line.remove(at);
+}
+
 /// See the module.
 pub struct Reservations {
     entries: BTreeMap<Order, Entry>,
@@ -201,6 +197,16 @@ impl Reservations {
     /// Whether conflicts are respected (they are, unless a test says otherwise).
     pub fn enforce(&mut self, enforced: bool) {
         self.enforced = enforced;
+    }
+
+    /// Whether a command that does this with the key of this hash, coming now, has to wait.
+    #[inline]
+    pub fn conflict_at(&self, hash: u64, access: Access) -> bool {
+        if self.of_everything > 0 {
+            return self.conflict(&Claims::keys(vec![(hash, access)]));
+        }
+        self.enforced
+            && self.lines.get(&hash).is_some_and(|line| line.iter().any(|(_, theirs)| theirs.conflicts(access)))
     }
 
     /// Whether a command with these claims, coming now, has to wait.
@@ -256,7 +262,7 @@ impl Reservations {
         let entry = self.entries.remove(&proposed).expect("an order has an entry");
         for (hash, access) in &entry.claims.keys {
             let line = self.lines.get_mut(hash).expect("a claim has a line");
-            line.retain(|(o, _)| *o != proposed);
+            take_out(line, proposed);
             let at = line.partition_point(|(o, _)| *o < order);
             line.insert(at, (order, *access));
         }
@@ -321,7 +327,7 @@ impl Reservations {
         self.orders.remove(&order.txn);
         for (hash, _) in &entry.claims.keys {
             if let std::collections::hash_map::Entry::Occupied(mut line) = self.lines.entry(*hash) {
-                line.get_mut().retain(|(o, _)| *o != order);
+                take_out(line.get_mut(), order);
                 if line.get().is_empty() {
                     line.remove();
                 }
@@ -348,7 +354,7 @@ impl Reservations {
                     if at > 0 && *access == Access::Exclusive {
                         break;
                     }
-                    if self.entries[order].is_idle() && !found.contains(order) {
+                    if self.entries[order].is_idle() {
                         found.push(*order);
                     }
                     if *access == Access::Exclusive {
@@ -357,6 +363,7 @@ impl Reservations {
                 }
             }
             found.sort_unstable();
+            found.dedup();
         }
         for order in found {
             if self.may_run(order) {
@@ -444,15 +451,11 @@ mod tests {
 
     fn claims(words: &str) -> Claims {
         // Upper case is exclusive, * is everything.
-        let mut all = Claims::default();
-        for c in words.chars() {
-            let access = if c.is_ascii_uppercase() || c == '!' { Access::Exclusive } else { Access::Shared };
-            all.absorb(match c {
-                '*' | '!' => Claims::everything(access),
-                c => Claims::keys(vec![(u64::from(c.to_ascii_lowercase() as u32), access)]),
-            });
+        let access = |c: char| if c.is_ascii_uppercase() || c == '!' { Access::Exclusive } else { Access::Shared };
+        match words {
+            "*" | "!" => Claims::everything(access(words.chars().next().expect("one of two"))),
+            keys => Claims::keys(keys.chars().map(|c| (u64::from(c.to_ascii_lowercase() as u32), access(c))).collect()),
         }
-        all
     }
 
     struct Table(Reservations);
