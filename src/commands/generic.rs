@@ -126,7 +126,7 @@ pub const ROWS: &[Row] = &[
         acl: &["dangerous"],
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         run: Run::Server(walk::keys),
-        reach: Reach::Walk(Access::Shared),
+        reach: Reach::Everything(Access::Shared),
         ..GENERIC
     },
     Row {
@@ -212,7 +212,7 @@ pub const ROWS: &[Row] = &[
         flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS),
         tips: &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
         run: Run::Server(walk::randomkey),
-        reach: Reach::Walk(Access::Shared),
+        reach: Reach::Everything(Access::Shared),
         ..GENERIC
     },
     Row {
