@@ -6,7 +6,7 @@
 //! its driver runs every plan to its end, so no record is lost on the way, whatever becomes of the client. In between, for the
 //! time of a hop, neither name is there: rather that than a write to the old name that is acknowledged and then removed.
 //!
-//! Absent: DUMP, RESTORE and MIGRATE, whose formats are not here yet, and SORT.
+//! DUMP and RESTORE are in [`super::dump`]. Absent: MIGRATE and SORT.
 
 use super::docs::Group;
 use super::help;

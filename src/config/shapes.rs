@@ -15,9 +15,12 @@ fn count(setting: i64) -> usize {
 }
 
 impl Config {
-    /// `list-max-listpack-size`.
+    /// `list-max-listpack-size` and `list-compress-depth`.
     pub fn list_limits(&self) -> ListLimits {
-        ListLimits { node_size: self.list_max_listpack_size }
+        ListLimits {
+            node_size: self.list_max_listpack_size,
+            compress_depth: usize::try_from(self.list_compress_depth).unwrap_or(0),
+        }
     }
 
     /// `hash-max-listpack-entries` and `hash-max-listpack-value`.

@@ -133,6 +133,11 @@ impl Listpack {
 
     /// A copy of these bytes, if they are a valid listpack to the last of them.
     pub fn from_bytes(bytes: &[u8]) -> Option<Listpack> {
+        Listpack::entries_of(bytes).map(|_| Listpack { bytes: bytes.to_vec() })
+    }
+
+    /// The entries in these bytes, if they are a valid listpack to the last of them.
+    pub fn entries_of(bytes: &[u8]) -> Option<Iter<'_>> {
         let total = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
         if total != bytes.len() || total < HEADER + 1 || bytes[total - 1] != END {
             return None;
@@ -145,7 +150,7 @@ impl Listpack {
         }
         let said = u16::from_le_bytes([bytes[4], bytes[5]]);
         let known = said != COUNT_UNKNOWN;
-        (at == total - 1 && (!known || usize::from(said) == count)).then(|| Listpack { bytes: bytes.to_vec() })
+        (at == total - 1 && (!known || usize::from(said) == count)).then_some(Iter { bytes, at: HEADER })
     }
 
     /// The bytes of the format.
