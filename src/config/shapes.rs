@@ -7,6 +7,7 @@ use super::Config;
 use crate::types::hash::HashLimits;
 use crate::types::list::ListLimits;
 use crate::types::set::SetLimits;
+use crate::types::stream::StreamLimits;
 use crate::types::zset::ZsetLimits;
 
 /// A setting that is never negative.
@@ -37,6 +38,11 @@ impl Config {
             listpack_entries: count(self.zset_max_listpack_entries),
             listpack_value: usize::try_from(self.zset_max_listpack_value).unwrap_or(usize::MAX),
         }
+    }
+
+    /// `stream-node-max-bytes` and `stream-node-max-entries`.
+    pub fn stream_limits(&self) -> StreamLimits {
+        StreamLimits { node_bytes: self.stream_node_max_bytes, node_entries: self.stream_node_max_entries }
     }
 
     /// `set-max-intset-entries`, `set-max-listpack-entries` and `set-max-listpack-value`.
