@@ -185,6 +185,18 @@ impl StreamBuilder {
         Ok(())
     }
 
+    /// As [`StreamBuilder::group`], where nobody has counted how many entries were read: as many as can be told. All blocks must
+    /// be there.
+    ///
+    /// # Errors
+    /// As [`StreamBuilder::group`].
+    pub fn group_without_count(&mut self, name: &[u8], last_id: StreamId) -> Result<(), BadStream> {
+        let log = &mut self.stream.0.log;
+        log.find_first();
+        let read = log.ordinal(last_id);
+        self.group(name, last_id, read)
+    }
+
     /// Adds a pending entry of the group.
     ///
     /// # Errors

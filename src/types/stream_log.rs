@@ -416,7 +416,7 @@ impl Log {
         true
     }
 
-    fn find_first(&mut self) {
+    pub(super) fn find_first(&mut self) {
         let mut first = StreamId::MIN;
         self.walk(StreamId::MIN, StreamId::MAX, false, |entry| {
             first = entry.id;

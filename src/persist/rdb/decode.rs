@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::packed::{each_of_listpack, each_of_ziplist, each_of_zipmap};
+use super::stream::{self, STREAM_5, STREAM_7, STREAM_7_2};
 use super::*;
 use crate::base::float::parse_f64;
 use crate::base::time::Millis;
@@ -27,9 +28,10 @@ pub fn decode(type_byte: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result
         HASH_DEADLINES | HASH_DEADLINES_RC | HASH_LISTPACK_DEADLINES | HASH_LISTPACK_DEADLINES_RC => {
             body.hash_with_deadlines(type_byte)?.into_object()
         }
+        STREAM_5 | STREAM_7 | STREAM_7_2 => stream::decode(type_byte, body.reader, limits)?.into_object(),
         other => return Err(DecodeError::UnknownType(other)),
     };
-    if object.is_empty() { Err(DecodeError::Empty) } else { Ok(Decoded::Object(object)) }
+    if object.is_dead() { Err(DecodeError::Empty) } else { Ok(Decoded::Object(object)) }
 }
 
 struct Body<'r, 'a> {

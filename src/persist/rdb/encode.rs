@@ -1,5 +1,6 @@
 //! Values to bytes: the forms are drawn in [`super`].
 
+use super::stream::{self, STREAM_7};
 use super::{HASH, HASH_DEADLINES, LIST, SET, SET_INTSET, STRING, Writer, ZSET};
 use crate::base::time::Millis;
 use crate::keyspace::Value;
@@ -22,6 +23,7 @@ pub fn form_of(value: Value<'_>, now: Millis) -> Option<Form> {
         Value::Object(Object::Set(set)) if set.as_ints().is_some() => (SET_INTSET, 6),
         Value::Object(Object::Set(_)) => (SET, 6),
         Value::Object(Object::Zset(_)) => (ZSET, 8),
+        Value::Object(Object::Stream(_)) => (STREAM_7, 10),
         Value::Object(Object::Hash(hash)) => match live_fields(hash, now) {
             (0, _) => return None,
             (_, None) => (HASH, 6),
@@ -40,6 +42,7 @@ pub fn encode(value: Value<'_>, now: Millis, writer: &mut Writer<'_>) {
         Value::Object(Object::List(list)) => encode_list(list, writer),
         Value::Object(Object::Set(set)) => encode_set(set, writer),
         Value::Object(Object::Zset(zset)) => encode_zset(zset, writer),
+        Value::Object(Object::Stream(stream)) => stream::encode(stream, writer),
         Value::Object(Object::Hash(hash)) => encode_hash(hash, now, writer),
     }
 }

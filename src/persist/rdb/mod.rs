@@ -24,7 +24,7 @@
 //!    25   7.4        hash              least deadline: i64 | s listpack as in 23
 //! ```
 //!
-//! [`decode`] reads all of them. [`encode`] writes those with a `w`: the oldest that holds the value, so that it goes to any server
+//! Streams, types 15, 19 and 21, are drawn in `stream`. [`decode`] reads all of them. [`encode`] writes those with a `w`: the oldest that holds the value, so that it goes to any server
 //! that knows the type at all; how a value is packed in memory is each server's own affair. Deadlines are Unix milliseconds, and fields
 //! that have one can be said since 7.4 only. Types 6 and 7 belong to modules and are refused.
 //!
@@ -36,6 +36,7 @@ mod decode;
 mod encode;
 mod packed;
 pub mod reader;
+mod stream;
 pub mod writer;
 
 pub use decode::decode;
