@@ -30,7 +30,7 @@ const ABSENT: &[Family] = &[
         name: "generic",
         group: Some(Group::Generic),
         absent: "MIGRATE, SORT, SORT_RO, WAITAOF",
-        remark: "OBJECT FREQ needs an LFU `maxmemory-policy`; WAIT replies 0 at once, there are no replicas",
+        remark: "RESTORE reads payloads of Redis 2.6 to 7.4; OBJECT FREQ needs an LFU `maxmemory-policy`; WAIT replies 0 at once, there are no replicas",
     },
     Family { name: "string", group: Some(Group::String), absent: "", remark: "" },
     Family {

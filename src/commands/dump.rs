@@ -56,6 +56,7 @@ pub const ROWS: &[Row] = &[
         since: "3.0.0",
         group: Group::Server,
         flags: RESTORE.flags.and(Flags::ASKING),
+        acl: &["keyspace", "dangerous"],
         ..RESTORE
     },
 ];

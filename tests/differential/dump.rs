@@ -5,6 +5,7 @@
 //! content. Where we refuse what Redis takes, the reason has to be in [`STRICTER`]; the other way round is a fault.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use super::harness::{Client, Server, Value};
 use annulus::base::rng::Rng;
@@ -108,6 +109,20 @@ fn shapes(streams: bool) -> Vec<(String, Vec<Vec<String>>)> {
         all.push((format!("special {at}"), commands));
     }
     all
+}
+
+/// Payloads that redis-server made, of all types.
+pub fn samples() -> &'static [Vec<u8>] {
+    static SAMPLES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    SAMPLES.get_or_init(|| {
+        let lines = include_str!("../fuzz/restore_samples.txt").lines().filter(|line| !line.starts_with('#'));
+        let hex = lines.map(|line| line.split_once(' ').expect("a name and bytes").1);
+        hex.map(|hex| {
+            let digits: Vec<u8> = hex.chars().map(|digit| digit.to_digit(16).expect("hexadecimal") as u8).collect();
+            digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+        })
+        .collect()
+    })
 }
 
 fn dump(client: &mut Client, key: &str) -> Vec<u8> {

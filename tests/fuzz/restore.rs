@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use annulus::base::rng::Rng;
 use annulus::persist::rdb::{DecodeError, Limits};
-use values::{check, intset, length, limits, listpack, payload, string, ziplist, zipmap};
+use values::{check, intset, length, limits, listpack, payload, stream, string, ziplist, zipmap};
 
 const INTERESTING: &[u8] =
     &[0, 1, 2, 3, 11, 12, 13, 0x3f, 0x40, 0x7f, 0x80, 0x81, 0xbf, 0xc0, 0xc3, 0xe0, 0xf0, 0xf4, 0xfe, 0xff];
@@ -80,7 +80,7 @@ fn foreign(rng: &mut Rng) -> Vec<u8> {
     };
     let plain = |type_byte: u8, count: usize, body: &[u8]| [&[type_byte][..], &length(count), body].concat();
     let blob = |type_byte: u8, blob: &[u8]| [&[type_byte][..], &string(blob)].concat();
-    match rng.below(17) {
+    match rng.below(20) {
         0 => plain(1, count, &all),
         1 => plain(2, members.len(), &members.iter().flat_map(|member| string(member)).collect::<Vec<u8>>()),
         2 => {
@@ -108,6 +108,9 @@ fn foreign(rng: &mut Rng) -> Vec<u8> {
         13 => [&[22][..], &timed_fields(&|n| if n % 2 == 0 { due as usize } else { 0 })].concat(),
         14 => blob(23, &listpack(&timed)),
         15 => [&[24][..], &least, &timed_fields(&|n| if n % 2 == 0 { 1 + n * 1000 } else { 0 })].concat(),
+        16 => stream(15),
+        17 => stream(19),
+        18 => stream(21),
         _ => [&[25][..], &least, &string(&listpack(&timed))].concat(),
     }
 }
@@ -227,7 +230,7 @@ fn every_sample_and_every_form_is_read() {
         seen[usize::from(body[0])] += 1;
         check_with_memory(&body, &limits).unwrap_or_else(|error| panic!("type {} of seed {seed}: {error}", body[0]));
     }
-    assert_eq!(seen.iter().filter(|count| **count > 0).count(), 17, "all forms were made: {seen:?}");
+    assert_eq!(seen.iter().filter(|count| **count > 0).count(), 20, "all forms were made: {seen:?}");
 }
 
 #[test]
@@ -286,6 +289,44 @@ fn the_forms_of_one_value_have_one_content() {
     ];
     for form in timed {
         assert_eq!(check(&form, &limits), Ok(("hash", triple.to_vec())));
+    }
+}
+
+#[test]
+fn a_stream_has_one_content_in_its_three_forms() {
+    let limits = limits();
+    let [old, new, newest] = [15, 19, 21].map(|type_byte| check(&stream(type_byte), &limits).expect("a stream"));
+    assert_eq!(old, new, "what the old form does not count is made up as Redis does");
+    assert_eq!(newest, new);
+    let shown: Vec<String> = new.1.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+    assert_eq!(shown[..7], ["8-2 5-1 0-0 2", "5-1", "name", "v", "8-2", "name", "w"]);
+    assert_eq!(shown[7..9], ["g", "5-1 Some(1)"]);
+    assert_eq!(shown[9..], ["alice", "1700000000000", "5-1 1700000000000 3", "robot", "1700000000000"]);
+}
+
+/// Counts in the head of a block that are not those of its entries, and counters that do not fit.
+#[test]
+fn a_stream_whose_counts_lie_is_refused() {
+    let limits = limits();
+    let good = stream(19);
+    let bad = DecodeError::Corrupt("a stream contradicts itself");
+    let head = good.windows(7).position(|bytes| bytes == b"\x02\x01\0\x01\x01\x01\x84").expect("the head of the block");
+    let counters = good.windows(8).position(|bytes| bytes == b"\x02\x08\x02\x05\x01\0\0\x02").expect("the counters");
+    for (at, byte) in [
+        (head, 1),
+        (head, 3),
+        (head + 2, 1),
+        (head + 4, 2),
+        (head + 4, 0),
+        (counters, 1),
+        (counters, 3),
+        (counters + 1, 7),
+        (counters + 7, 1),
+        (counters + 5, 9),
+    ] {
+        let mut lying = good.clone();
+        lying[at] = byte;
+        assert_eq!(check(&lying, &limits), Err(bad), "byte {at} as {byte}");
     }
 }
 

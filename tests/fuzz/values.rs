@@ -256,3 +256,31 @@ pub fn intset(numbers: &[i64], width: usize) -> Vec<u8> {
     numbers.iter().for_each(|number| out.extend(&number.to_le_bytes()[..width]));
     out
 }
+
+/// A stream of two entries with one group, one of whose two consumers owns a pending entry, in one of the three forms.
+pub fn stream(type_byte: u8) -> Vec<u8> {
+    let key = b"\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x01";
+    let words = ["2", "0", "1", "name", "0", "2", "0", "0", "v", "4", "2", "3", "1", "w", "4"];
+    let block = listpack(&words.map(|word| word.as_bytes().to_vec()));
+    let ms = 1_700_000_000_000i64.to_le_bytes();
+    // One block; two entries; the last is 8-2.
+    let mut out = [&[type_byte, 1][..], &string(key), &string(&block), b"\x02\x08\x02"].concat();
+    if type_byte > 15 {
+        // The first is 5-1, none was deleted, two were added.
+        out.extend(b"\x05\x01\0\0\x02");
+    }
+    out.extend(b"\x01\x01g\x05\x01");
+    if type_byte > 15 {
+        out.push(1);
+    }
+    out.extend([b"\x01", &key[..], &ms, b"\x03\x02"].concat());
+    for (name, owned) in [(b"alice", 1), (b"robot", 0)] {
+        out.extend([&string(name)[..], &ms].concat());
+        if type_byte == 21 {
+            out.extend(if owned > 0 { ms } else { (-1i64).to_le_bytes() });
+        }
+        out.push(owned as u8);
+        out.extend(key.repeat(owned));
+    }
+    out
+}

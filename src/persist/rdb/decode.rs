@@ -107,7 +107,7 @@ impl<'a> Body<'_, 'a> {
         };
         let mut pairs = Tuples::<2>::default();
         let mut entry = |item: Item<'_>| match pairs.next(item) {
-            Some([member, _]) => add(&member, score_of(item)?),
+            Some([member, _]) => add(member, score_of(item)?),
             None => Ok(()),
         };
         match type_byte {
@@ -131,7 +131,7 @@ impl<'a> Body<'_, 'a> {
         let mut fields = Fields { hash: Hash::default(), limits: self.limits.hash };
         let mut pairs = Tuples::<2>::default();
         let mut entry = |item: Item<'_>| match pairs.next(item) {
-            Some([field, value]) => fields.add(&field, &value, None),
+            Some([field, value]) => fields.add(field, value, None),
             None => Ok(()),
         };
         match type_byte {
@@ -171,7 +171,7 @@ impl<'a> Body<'_, 'a> {
                 Some([field, value, _]) => {
                     let due = item.as_i64().ok_or(DecodeError::Corrupt("the deadline of a field is no number"))?;
                     let due = if due == 0 { None } else { Some(deadline(i128::from(due))?) };
-                    fields.add(&field, &value, due)
+                    fields.add(field, value, due)
                 }
                 None => Ok(()),
             })?;
@@ -237,5 +237,49 @@ impl<const N: usize> Tuples<N> {
     /// All entries were seen: none of them is left over.
     fn end(&self) -> Done {
         if self.have == 0 { Ok(()) } else { Err(DecodeError::Corrupt("an entry of a pair is missing")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[track_caller]
+    fn refused(body: &[u8], error: DecodeError) {
+        let limits = Limits::of(&Config::default());
+        let decoded = decode(body[0], &mut Reader::new(&body[1..]), &limits);
+        assert_eq!(decoded.map(|_| ()), Err(error), "{}", body.escape_ascii());
+    }
+
+    #[test]
+    fn what_breaks_the_rules_of_its_type_is_refused() {
+        refused(b"\x02\x02\x01a\x01a", DecodeError::Corrupt("a set has a member twice"));
+        refused(b"\x02\x02\xc0\x05\x015", DecodeError::Corrupt("a set has a member twice"));
+        refused(b"\x04\x02\x01f\x01v\x01f\x01w", DecodeError::Corrupt("a hash has a field twice"));
+        refused(b"\x03\x02\x01m\x011\x01m\x012", DecodeError::Corrupt("a sorted set has a member twice"));
+        refused(b"\x03\x01\x01m\xfd", DecodeError::Corrupt("a score is not a number"));
+        refused(b"\x03\x01\x01m\x03x.5", DecodeError::Corrupt("a score is no number"));
+        refused(b"\x0b\x0a\x03\0\0\0\x01\0\0\0\x02\x01", DecodeError::Corrupt("an intset is damaged"));
+        refused(b"\x12\x01\x03\x01a", DecodeError::Corrupt("a list has a node of an unknown kind"));
+        refused(b"\x01\0", DecodeError::Empty);
+        refused(b"\x0e\x01\x0b\x0b\0\0\0\x0a\0\0\0\0\0\xff", DecodeError::Empty);
+        refused(b"\x01\x05\x01a", DecodeError::Truncated);
+    }
+
+    #[test]
+    fn modules_and_unknown_types_are_refused() {
+        for type_byte in [6, 7, 8, 26, 27, 99, 250, 255] {
+            refused(&[type_byte, 1, 1, 1], DecodeError::UnknownType(type_byte));
+        }
+    }
+
+    #[test]
+    fn deadlines_lie_within_what_a_server_can_keep() {
+        let bad = DecodeError::Corrupt("the deadline of a field is out of range");
+        refused(b"\x16\x01\x81\0\x00\xff\xff\xff\xff\xff\xff\x01f\x01v", bad);
+        refused(b"\x18\xff\xff\xff\xff\xff\xff\xff\x7f\x01\x02\x01f\x01v", bad);
+        refused(b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01\x01f\x01v", bad);
+        refused(b"\x18\0\0\0\0\0\0\0\0\x01\x81\xff\xff\xff\xff\xff\xff\xff\xff\x01f\x01v", bad);
     }
 }

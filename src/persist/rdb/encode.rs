@@ -1,4 +1,8 @@
 //! Values to bytes: the forms are drawn in [`super`].
+//!
+//! A value is walked once, on the core that owns it, and written element by element; fields that have expired are left out. Invariant:
+//! what is written is what [`form_of`] said of the same value at the same time. Absent on purpose: packed blobs. They would be a little
+//! shorter, and would tie the payload to servers that know them.
 
 use super::stream::{self, STREAM_7};
 use super::{HASH, HASH_DEADLINES, LIST, SET, SET_INTSET, STRING, Writer, ZSET};
@@ -107,4 +111,58 @@ fn live_fields(hash: &Hash, now: Millis) -> (usize, Option<Millis>) {
         true
     });
     (fields, least)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::hash::HashLimits;
+    use crate::types::list::ListLimits;
+    use crate::types::set::SetLimits;
+    use crate::types::zset::ZsetLimits;
+
+    #[track_caller]
+    fn check(object: Object, now: i64, type_byte: u8, version: u16, body: &[u8]) {
+        let value = Value::Object(&object);
+        assert_eq!(form_of(value, Millis(now)), Some(Form { type_byte, version }));
+        let mut out = Vec::new();
+        encode(value, Millis(now), &mut Writer::new(&mut out, true));
+        assert_eq!(out, body, "{}", out.escape_ascii());
+    }
+
+    #[test]
+    fn every_type_is_written_as_drawn() {
+        let mut list = List::default();
+        ["a", "7"]
+            .iter()
+            .for_each(|text| list.push_back(text.as_bytes(), ListLimits { node_size: -2, compress_depth: 0 }));
+        check(list.into_object(), 0, 1, 6, b"\x02\x01a\xc0\x07");
+        let limits = SetLimits { intset_entries: 8, listpack_entries: 8, listpack_value: 8 };
+        let mut set = Set::default();
+        set.add(b"258", limits);
+        check(set.clone().into_object(), 0, 11, 6, b"\x0a\x02\0\0\0\x01\0\0\0\x02\x01");
+        set.add(b"a", limits);
+        check(set.into_object(), 0, 2, 6, b"\x02\xc1\x02\x01\x01a");
+        let mut zset = Zset::default();
+        for (member, score) in [(&b"low"[..], 0.0), (b"high", 1.0)] {
+            zset.set(member, score, ZsetLimits { listpack_entries: 8, listpack_value: 8 });
+        }
+        check(zset.into_object(), 0, 5, 8, b"\x02\x04high\0\0\0\0\0\0\xf0\x3f\x03low\0\0\0\0\0\0\0\0");
+    }
+
+    #[test]
+    fn fields_have_deadlines_as_long_as_one_that_lives_has() {
+        let mut hash = Hash::default();
+        for (field, due) in [(&b"a"[..], Some(500)), (b"b", None), (b"c", Some(600))] {
+            hash.set(field, b"v", HashLimits { listpack_entries: 8, listpack_value: 8 });
+            hash.set_deadline(field, due.map(Millis));
+        }
+        let object = hash.into_object();
+        check(object.clone(), 0, 24, 12, b"\xf4\x01\0\0\0\0\0\0\x03\x01\x01a\x01v\x00\x01b\x01v\x40\x65\x01c\x01v");
+        check(object.clone(), 500, 24, 12, b"\x58\x02\0\0\0\0\0\0\x02\x00\x01b\x01v\x01\x01c\x01v");
+        check(object.clone(), 600, 4, 6, b"\x01\x01b\x01v");
+        let Object::Hash(mut hash) = object else { unreachable!("it is a hash") };
+        hash.remove(b"b");
+        assert_eq!(form_of(Value::Object(&hash.into_object()), Millis(600)), None);
+    }
 }

@@ -52,11 +52,8 @@ pub fn each_of_zipmap<'a>(
     const BAD: DecodeError = DecodeError::Corrupt("a zipmap is damaged");
     let (&said, mut rest) = blob.split_first().ok_or(BAD)?;
     let mut pairs = 0usize;
-    loop {
-        match zipmap_pair(&mut rest).ok_or(BAD)? {
-            Some((key, value)) => visit(key, value)?,
-            None => break,
-        }
+    while let Some((key, value)) = zipmap_pair(&mut rest).ok_or(BAD)? {
+        visit(key, value)?;
         pairs += 1;
     }
     let counted = said < ZIPMAP_LONG && usize::from(said) != pairs;
@@ -182,7 +179,9 @@ mod tests {
         Ok(all)
     }
 
-    fn zipmap(blob: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, DecodeError> {
+    type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn zipmap(blob: &[u8]) -> Result<Pairs, DecodeError> {
         let mut all = Vec::new();
         each_of_zipmap(blob, |key, value| {
             all.push((key.to_vec(), value.to_vec()));
@@ -243,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_zipmap_is_read_as_drawn() {
-        let pairs = |rows: &[(&[u8], &[u8])]| rows.iter().map(|(a, b)| (a.to_vec(), b.to_vec())).collect::<Vec<_>>();
+        let pairs = |rows: &[(&[u8], &[u8])]| rows.iter().map(|(a, b)| (a.to_vec(), b.to_vec())).collect::<Pairs>();
         assert_eq!(
             zipmap(b"\x02\x03foo\x03\x00bar\x05hello\x05\x02world..\xff"),
             Ok(pairs(&[(b"foo", b"bar"), (b"hello", b"world")]))
