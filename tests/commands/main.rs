@@ -27,6 +27,7 @@ mod hostile;
 mod hostile_payloads;
 mod hyperloglog;
 mod list;
+mod multi;
 mod server;
 mod set;
 mod sorted_set;

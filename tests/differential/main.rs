@@ -20,6 +20,7 @@ mod compare;
 mod differences;
 mod dump;
 mod hyperloglog;
+mod interleaved;
 mod run;
 mod script;
 
