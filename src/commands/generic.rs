@@ -5,7 +5,7 @@
 //! RENAME and COPY with keys on two shards are plans, whose keys are reserved. RENAME takes the record out of one shard and then
 //! puts it into the other; its driver runs every plan to its end, so no record is lost on the way, whatever becomes of the client.
 //!
-//! Absent: DUMP, RESTORE and MIGRATE, whose formats are not here yet, and SORT.
+//! DUMP and RESTORE are in [`super::dump`]. Absent: MIGRATE and SORT.
 
 use super::docs::Group;
 use super::help;

@@ -451,9 +451,9 @@ fn lindex(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         None => reply.null(),
         Some(list) => {
             let index = integer(args.get(2))?;
-            match from_front(index, list.len()).and_then(|index| list.get(index)) {
-                Some(item) => push_item(reply, item),
-                None => reply.null(),
+            let shown = from_front(index, list.len()).and_then(|index| list.get(index, |item| push_item(reply, item)));
+            if shown.is_none() {
+                reply.null();
             }
         }
     }

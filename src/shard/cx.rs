@@ -572,6 +572,13 @@ impl<'a> WriteCx<'a> {
         true
     }
 
+    /// Says when or how often a key was used (RESTORE); false if there is no such key.
+    pub fn set_access(&mut self, key: &[u8], access: u32) -> bool {
+        let Some(mut entry) = self.find(key, false, false) else { return false };
+        entry.set_access(access);
+        true
+    }
+
     /// Removes a key; false if there was none.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let Some(entry) = self.find(key, false, false) else { return false };
