@@ -11,7 +11,8 @@ use super::limits::{self, Passed};
 use super::routing::{Building, Owner, SpareBatches, owner};
 use crate::base::ShardId;
 use crate::base::time::Now;
-use crate::commands::table::{Command, PlanFn, Run, SessionCx, Table, table};
+use crate::commands::stream_read::asks_to_wait;
+use crate::commands::table::{Command, Flags, PlanFn, Run, SessionCx, Table, table};
 use crate::config::PipelineOrder;
 use crate::keyspace::Db;
 use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
@@ -430,6 +431,9 @@ impl Engine {
                 Owner::One(shard) => return self.data(session, command, f, shard, args),
                 Owner::Several => return self.split(session, command, f, merge, args),
             },
+            Run::Hops(_, plan) if command.row.flags.has(Flags::BLOCKING) && asks_to_wait(args) => {
+                self.start_plan(session, command, plan, args);
+            }
             Run::Hops(f, plan) => match owner(command, args, self.shard.slots, self.shard.id) {
                 Owner::One(shard) => return self.data(session, command, f, shard, args),
                 Owner::Several => self.start_plan(session, command, plan, args),
