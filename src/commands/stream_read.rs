@@ -122,11 +122,10 @@ impl Reading {
         }
         let words = args.len() - reading.first_key;
         if !words.is_multiple_of(2) {
-            return Err(CommandError::Custom(if of_group {
-                "ERR Unbalanced XREADGROUP list of streams: for each stream key an ID or '>' must be specified."
-            } else {
-                "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
-            }));
+            // XREADGROUP says the same, word for word.
+            return Err(CommandError::Custom(
+                "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+            ));
         }
         if of_group && reading.group.is_none() {
             return Err(CommandError::Custom("ERR Missing GROUP option for XREADGROUP"));
