@@ -49,7 +49,7 @@
 //! - Unsafe code is denied, except in the leaves that say why: `keyspace::record` and files of `rt`.
 //! - A broken invariant stops the process with a report. A store that broke half-way through a write must not go on.
 //!
-//! Absent so far: persistence, replication, scripts, publish and subscribe, streams, reservations of transactions over
+//! Absent so far: persistence, replication, scripts, publish and subscribe, reservations of transactions over
 //! several shards. The layers leave room for each; the README says what users can expect today.
 
 pub mod base;

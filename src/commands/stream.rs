@@ -328,9 +328,7 @@ fn xsetid(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     }
     let done = cx.modify(args.get(1), |stream: &mut Stream, env| {
         let log = stream.log_mut();
-        let error = if id < log.max_deleted_id() {
-            "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id"
-        } else if id < log.last_entry_id() {
+        let error = if id < log.last_entry_id() {
             "ERR The ID specified in XSETID is smaller than the target stream top item"
         } else if entries_added.is_some_and(|count| count < log.len()) {
             "ERR The entries_added specified in XSETID is smaller than the target stream length"

@@ -522,9 +522,6 @@ impl Log {
         if self.len == 0 && id <= self.last_id {
             return Some(self.entries_added);
         }
-        if id != StreamId::MIN && id < self.max_deleted_id {
-            return None;
-        }
         if id >= self.last_id {
             return (id == self.last_id).then_some(self.entries_added);
         }
@@ -585,7 +582,7 @@ impl Log {
     /// Whether the counters fit the blocks; `first_id` is made to.
     pub(super) fn finish(&mut self) -> bool {
         self.find_first();
-        self.max_deleted_id <= self.last_id && self.entries_added >= self.len
+        self.entries_added >= self.len
     }
 }
 

@@ -28,6 +28,7 @@ mod list;
 mod server;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
