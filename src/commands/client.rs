@@ -492,11 +492,13 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     field("sub", b"0");
     field("psub", b"0");
     field("ssub", b"0");
-    field("multi", b"-1");
+    let transaction = session.transaction.as_deref();
+    field("multi", &transaction.map_or_else(|| b"-1".to_vec(), |t| n(t.commands.len() as u64)));
+    field("watch", &n(session.watches.len() as u64));
     field("qbuf", &n(input as u64));
     field("qbuf-free", &n(input_free as u64));
     field("argv-mem", b"0");
-    field("multi-mem", b"0");
+    field("multi-mem", &n(transaction.map_or(0, |t| t.bytes) as u64));
     field("rbs", &n(output_room as u64));
     field("rbp", &n(output_room as u64));
     field("obl", &n(output as u64));

@@ -37,6 +37,7 @@ pub mod stream_read;
 mod stream_syntax;
 pub mod string;
 pub mod table;
+pub mod transaction;
 mod walk;
 pub mod zset_algebra;
 pub mod zset_range;
@@ -65,6 +66,7 @@ pub static FAMILIES: &[&[Row]] = &[
     stream_info::ROWS,
     stream_read::ROWS,
     string::ROWS,
+    transaction::ROWS,
     zset_algebra::ROWS,
     zset_range::ROWS,
 ];

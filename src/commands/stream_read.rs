@@ -12,8 +12,10 @@ use super::blocking::or_timed_out;
 use super::keys::{Begin, Find, KeyFlags, KeySpec};
 use super::stream_syntax::{STREAM, push_entry, push_id, push_range, strict_id};
 use super::table::{Flags, Row, Run};
+use crate::base::ShardId;
 use crate::base::num::parse_i64;
 use crate::resp::{Args, CommandError, OwnedArgs, Reply, Resp};
+use crate::shard::Shard;
 use crate::shard::cx::{DataFn, ReadCx, WriteCx};
 use crate::txn::{Coordinator, Plan, Wait};
 use crate::types::stream::{ConsumerId, Group, Log, Pending, Stream, StreamId};
@@ -135,7 +137,7 @@ impl Reading {
     }
 
     /// The streams, and what was said about where to begin.
-    fn streams<'a>(&self, args: Args<'a>) -> impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+    fn streams<'a>(&self, args: Args<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone + use<'a> {
         let (first, keys) = (self.first_key, self.keys);
         (0..keys).map(move |n| (args.get(first + n), args.get(first + keys + n)))
     }
@@ -318,31 +320,50 @@ fn deliver_again(
 
 // One owner.
 
-fn xread(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    let reading = Reading::parse(args, false)?;
-    let mut due = Vec::with_capacity(reading.keys);
-    for (key, id) in reading.streams(args) {
-        let From::Behind(behind) = resolve(cx, &reading, key, id)? else { continue };
-        if cx.peek_typed::<Stream>(key)?.is_some_and(|stream| has_more(stream.log(), behind)) {
-            due.push((key, behind));
+/// A stream and what was said about where to begin.
+type Asked<'a> = (&'a [u8], &'a [u8]);
+
+/// Both rounds of XREAD; where to go on if there was nothing, and then no reply.
+fn read_here<'a>(
+    cx: &mut ReadCx<'_>,
+    reading: &Reading,
+    streams: impl Iterator<Item = Asked<'a>> + Clone,
+    reply: &mut Reply,
+) -> Result<Option<Vec<From>>, CommandError> {
+    let mut froms = Vec::with_capacity(reading.keys);
+    let mut due = 0;
+    for (key, id) in streams.clone() {
+        let from = resolve(cx, reading, key, id)?;
+        due += usize::from(is_due(cx, key, from)?);
+        froms.push(from);
+    }
+    if due == 0 {
+        return Ok(Some(froms));
+    }
+    push_header(reply, due);
+    for ((key, _), from) in streams.zip(froms) {
+        if let From::Behind(behind) = from {
+            read(cx, key, behind, reading.most, reply)?;
         }
     }
-    if due.is_empty() {
-        reply.null_array();
-        return Ok(());
-    }
-    push_header(reply, due.len());
-    for (key, behind) in due {
-        read(cx, key, behind, reading.most, reply)?;
-    }
-    Ok(())
+    Ok(None)
 }
 
-fn xreadgroup(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    let reading = Reading::parse(args, true)?;
+fn is_due(cx: &mut ReadCx<'_>, key: &[u8], from: From) -> Result<bool, CommandError> {
+    let From::Behind(behind) = from else { return Ok(false) };
+    Ok(cx.peek_typed::<Stream>(key)?.is_some_and(|stream| has_more(stream.log(), behind)))
+}
+
+/// As [`read_here`], of XREADGROUP.
+fn read_groups_here<'a>(
+    cx: &mut WriteCx<'_>,
+    reading: &Reading,
+    streams: impl Iterator<Item = Asked<'a>> + Clone,
+    reply: &mut Reply,
+) -> Result<Option<Vec<From>>, CommandError> {
     let mut froms = Vec::with_capacity(reading.keys);
-    for (key, id) in reading.streams(args) {
-        froms.push(resolve(cx, &reading, key, id)?);
+    for (key, id) in streams.clone() {
+        froms.push(resolve(cx, reading, key, id)?);
     }
     let mark = reply.mark();
     let header = match reply.proto() {
@@ -350,12 +371,28 @@ fn xreadgroup(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         Resp::V3 => reply.deferred_map(),
     };
     let mut served = 0;
-    for ((key, _), from) in reading.streams(args).zip(froms) {
-        served += usize::from(read_group(cx, &reading, key, from, reply)?);
+    for ((key, _), from) in streams.zip(&froms) {
+        served += usize::from(read_group(cx, reading, key, *from, reply)?);
     }
     reply.finish(header, served);
-    if served == 0 {
-        reply.truncate(mark);
+    if served > 0 {
+        return Ok(None);
+    }
+    reply.truncate(mark);
+    Ok(Some(froms))
+}
+
+fn xread(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    let reading = Reading::parse(args, false)?;
+    if read_here(cx, &reading, reading.streams(args), reply)?.is_some() {
+        reply.null_array();
+    }
+    Ok(())
+}
+
+fn xreadgroup(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
+    let reading = Reading::parse(args, true)?;
+    if read_groups_here(cx, &reading, reading.streams(args), reply)?.is_some() {
         reply.null_array();
     }
     Ok(())
@@ -405,32 +442,81 @@ fn serve_waiter(
     Ok(served)
 }
 
+/// What the two rounds found: the reply, or where to go on with each stream.
+enum Outcome {
+    Replied(Reply),
+    GoOn(Vec<From>),
+}
+
+/// Both rounds in one step on the owner of all streams.
+async fn at_once(
+    coordinator: &Coordinator,
+    owner: ShardId,
+    reading: &Arc<Reading>,
+    args: &Arc<OwnedArgs>,
+) -> Result<Outcome, CommandError> {
+    let (reading, args, mut reply) = (Arc::clone(reading), Arc::clone(args), coordinator.reply());
+    let (db, touch) = (coordinator.origin().db, coordinator.origin().touch);
+    let step = move |shard: &mut Shard| {
+        let streams = reading.streams(args.as_args());
+        let nothing = match reading.group {
+            None => read_here(&mut ReadCx::new(shard.data_cx(db, touch)), &reading, streams, &mut reply)?,
+            Some(_) => read_groups_here(&mut WriteCx::new(shard.data_cx(db, touch)), &reading, streams, &mut reply)?,
+        };
+        Ok(nothing.map_or(Outcome::Replied(reply), Outcome::GoOn))
+    };
+    coordinator.transact(vec![(owner, step)]).await.pop().expect("one shard, one result")
+}
+
+/// Both rounds, stream by stream. To be called while the streams are reserved.
+async fn one_by_one(
+    coordinator: &Coordinator,
+    reading: &Arc<Reading>,
+    args: &Arc<OwnedArgs>,
+) -> Result<Outcome, CommandError> {
+    let mut froms = Vec::with_capacity(reading.keys);
+    for (key, id) in reading.streams(args.as_args()) {
+        let (owned_key, id, reading) = (key.to_vec(), id.to_vec(), Arc::clone(reading));
+        froms.push(coordinator.with_key(key, move |cx| resolve(cx, &reading, &owned_key, &id)).await?);
+    }
+    let mut parts = Vec::new();
+    for ((key, _), &from) in reading.streams(args.as_args()).zip(&froms) {
+        let (owned_key, reading, mut part) = (key.to_vec(), Arc::clone(reading), coordinator.reply());
+        let read = coordinator
+            .with_key(key, move |cx| Ok(read_one(cx, &reading, &owned_key, from, &mut part)?.then_some(part)))
+            .await?;
+        parts.extend(read);
+    }
+    if parts.is_empty() {
+        return Ok(Outcome::GoOn(froms));
+    }
+    let mut reply = coordinator.reply();
+    push_header(&mut reply, parts.len());
+    parts.iter_mut().for_each(|part| reply.append(part));
+    Ok(Outcome::Replied(reply))
+}
+
 fn plan(coordinator: Coordinator, args: OwnedArgs, of_group: bool) -> Plan {
     Box::pin(async move {
-        let args = args.as_args();
-        let reading = Arc::new(Reading::parse(args, of_group)?);
-        let mut streams: Vec<(Vec<u8>, From)> = Vec::with_capacity(reading.keys);
-        for (key, id) in reading.streams(args) {
-            let (owned_key, id, reading) = (key.to_vec(), id.to_vec(), Arc::clone(&reading));
-            let from = coordinator.with_key(key, move |cx| resolve(cx, &reading, &owned_key, &id)).await?;
-            streams.push((key.to_vec(), from));
-        }
-        let mut parts = Vec::new();
-        for (key, from) in &streams {
-            let (owned_key, from, reading) = (key.clone(), *from, Arc::clone(&reading));
-            let mut part = coordinator.reply();
-            let read = coordinator
-                .with_key(key, move |cx| Ok(read_one(cx, &reading, &owned_key, from, &mut part)?.then_some(part)))
-                .await?;
-            parts.extend(read);
-        }
-        if !parts.is_empty() {
-            let mut reply = coordinator.reply();
-            push_header(&mut reply, parts.len());
-            parts.iter_mut().for_each(|part| reply.append(part));
-            return Ok(reply);
-        }
-        let Some(timeout_us) = reading.wait_us else { return Ok(or_timed_out(&coordinator, None)) };
+        let args = Arc::new(args);
+        let reading = Arc::new(Reading::parse(args.as_args(), of_group)?);
+        let owner = {
+            let mut owners = coordinator.participants();
+            owners.next().filter(|_| owners.len() == 0)
+        };
+        let found = match owner {
+            Some(owner) if !coordinator.is_held() => at_once(&coordinator, owner, &reading, &args).await?,
+            _ => coordinator.isolated(one_by_one(&coordinator, &reading, &args)).await?,
+        };
+        let froms = match found {
+            Outcome::Replied(reply) => return Ok(reply),
+            Outcome::GoOn(froms) => froms,
+        };
+        let Some(timeout_us) = reading.wait_us.filter(|_| !coordinator.is_held()) else {
+            return Ok(or_timed_out(&coordinator, None));
+        };
+        let streams: Vec<(Vec<u8>, From)> =
+            reading.streams(args.as_args()).map(|(key, _)| key.to_vec()).zip(froms).collect();
         let keys = streams.iter().map(|(key, _)| key.clone()).collect();
         let wait = Wait { keys, timeout_us, on_absence: of_group };
         let serve = Arc::new(move |cx: &mut WriteCx<'_>, key: &[u8], reply: &mut Reply| {

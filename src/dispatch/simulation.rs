@@ -3,6 +3,7 @@
 //!
 //! Order is kept per pair of shards, as the mailboxes keep it, and nowhere else.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -15,16 +16,28 @@ use crate::session::{Closing, Session, SessionKey};
 use crate::shard::message::Message;
 use crate::shard::{About, Pause, Shard, ShardSeed};
 
-struct Sim {
+pub(super) struct Sim {
     engines: Vec<Engine>,
     /// In flight, by sender and receiver: order holds per pair and nowhere else.
     mail: Vec<Vec<VecDeque<Message>>>,
     rng: Rng,
     now: Now,
+    /// Requests that each shard has received from each and not answered.
+    owed: Vec<Vec<u64>>,
+}
+
+thread_local! {
+    static TICKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The clock of all shards of a simulation: every reading is later than the one before.
+fn ticks() -> u64 {
+    TICKS.set(TICKS.get() + 1);
+    TICKS.get()
 }
 
 impl Sim {
-    fn new(shards: u16, seed: u64, config: &Config) -> Sim {
+    pub(super) fn new(shards: u16, seed: u64, config: &Config) -> Sim {
         let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 3);
         let now = Now { unix_us: 1_700_000_000_000_000, mono_us: 1 };
         let engines = (0..shards)
@@ -37,15 +50,37 @@ impl Sim {
                     hasher: hasher.clone(),
                     about: Arc::new(About::default()),
                     now,
+                    clock_ns: ticks,
                 });
-                Engine::new(shard, || 0)
+                Engine::new(shard)
             })
             .collect();
         let mail = (0..shards).map(|_| (0..shards).map(|_| VecDeque::new()).collect()).collect();
-        Sim { engines, mail, rng: Rng::seed(seed), now }
+        let owed = vec![vec![0; usize::from(shards)]; usize::from(shards)];
+        Sim { engines, mail, rng: Rng::seed(seed), now, owed }
     }
 
-    fn connect(&mut self, shard: usize) -> SessionKey {
+    pub(super) fn engines(&mut self) -> &mut [Engine] {
+        &mut self.engines
+    }
+
+    pub(super) fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    /// A client sends this.
+    pub(super) fn send(&mut self, shard: usize, key: SessionKey, bytes: &[u8]) {
+        self.engines[shard].begin_turn(self.now);
+        self.engines[shard].receive(key, bytes);
+    }
+
+    /// Whether a client has got all its replies.
+    pub(super) fn is_quiet(&self, shard: usize, key: SessionKey) -> bool {
+        let session = self.engines[shard].shard.sessions.get(key).expect("it is connected");
+        !session.waits() && session.pending.is_empty() && session.input.is_empty()
+    }
+
+    pub(super) fn connect(&mut self, shard: usize) -> SessionKey {
         let now = self.now;
         self.engines[shard].shard.sessions.insert(|key| {
             let mut session = Session::new(key, 1, 5, "peer".into(), "local".into(), false, now);
@@ -56,12 +91,13 @@ impl Sim {
 
     /// One turn of one engine: a random number of messages from random senders, in order per sender.
     /// True if it has more to do without being sent anything.
-    fn turn(&mut self, at: usize) -> bool {
+    pub(super) fn turn(&mut self, at: usize) -> bool {
         self.engines[at].begin_turn(self.now);
         for from in 0..self.engines.len() {
             let take = self.rng.below(self.mail[from][at].len() as u64 + 1);
             for _ in 0..take {
                 let message = self.mail[from][at].pop_front().expect("it was counted");
+                self.owed[at][from] += u64::from(message.is_request());
                 match self.engines[at].deliver(ShardId(from as u16), message) {
                     Delivery::Done => {}
                     Delivery::Adopt(_) | Delivery::Adopted => panic!("nobody accepts here"),
@@ -70,12 +106,18 @@ impl Sim {
         }
         let more = self.engines[at].run_waiting();
         for (to, message) in self.engines[at].take_outgoing() {
+            if !message.is_request() {
+                let owed = &mut self.owed[at][to.index()];
+                *owed = owed.checked_sub(1).expect("a reply answers exactly one request");
+            }
             self.mail[at][to.index()].push_back(message);
         }
+        // A reply that waited for something would hold a place in the queue that this something may need.
+        assert!(self.owed[at].iter().all(|owed| *owed == 0), "every request is answered in the turn that receives it");
         more
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let mut quiet = 0;
         while quiet < 50 {
             let at = self.rng.below(self.engines.len() as u64) as usize;
@@ -85,7 +127,7 @@ impl Sim {
         }
     }
 
-    fn output(&mut self, shard: usize, key: SessionKey) -> Vec<u8> {
+    pub(super) fn output(&mut self, shard: usize, key: SessionKey) -> Vec<u8> {
         let session = self.engines[shard].shard.sessions.get_mut(key).expect("it is connected");
         session.out.materialize();
         let bytes = session.out.to_vec();
@@ -94,7 +136,7 @@ impl Sim {
     }
 }
 
-fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
+pub(super) fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {
         out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());

@@ -3,10 +3,12 @@
 //! All of it in bounded slices between turns, and none of it wakes a core that has nothing due: the loop sleeps until
 //! [`Timers::next_us`], which is never when no key can expire and no client can time out.
 
+use crate::base::DbIndex;
 use crate::base::time::{Millis, Now};
 use crate::dispatch::Engine;
 use crate::rt::clock::Clock;
 use crate::session::Closing;
+use crate::shard::cx::Observers;
 use crate::shard::{Shard, Stop};
 use crate::types::{DataType, Hash, Object};
 
@@ -46,6 +48,7 @@ impl Timers {
         let busy = free_dropped(engine, clock);
         if engine.shard.active_expire && now.mono_us >= self.expire_from_us && engine.shard.keyspace.has_expiry() {
             self.expire(engine, now, clock);
+            engine.serve_ready();
         }
         if engine.shard.config.timeout > 0 && now.mono_us >= self.idle_from_us {
             self.idle_from_us = now.mono_us + IDLE_CHECK_US;
@@ -70,13 +73,18 @@ impl Timers {
     fn expire(&mut self, engine: &mut Engine, now: Now, clock: &Clock) {
         let shard = &mut engine.shard;
         let databases = shard.keyspace.dbs().len();
+        let mut observers = Observers { waiters: &mut shard.waiters, watched: &mut shard.watched };
         let begun_us = clock.mono_us();
         let effort = u64::from(shard.config.active_expire_effort.max(1)) - 1;
         let cycle_us = EXPIRE_CYCLE_US + effort * EXPIRE_CYCLE_US_PER_EFFORT;
         let mut behind = false;
         'databases: for _ in 0..databases {
-            let db = &mut shard.keyspace.dbs_mut()[self.expire_db % databases];
-            while let Some(expired) = db.expire_parts(now.millis(), |object| expire_fields(object, now.millis())) {
+            let index = DbIndex((self.expire_db % databases) as u16);
+            let db = shard.keyspace.db_mut(index);
+            while let Some(expired) = db.expire_parts(now.millis(), |key, object| {
+                observers.changed(index, key);
+                expire_fields(object, now.millis())
+            }) {
                 shard.metrics.expired_fields += expired as u64;
                 shard.metrics.changes += expired as u64;
                 if clock.mono_us().saturating_sub(begun_us) > cycle_us {
@@ -86,7 +94,8 @@ impl Timers {
                 }
             }
             loop {
-                let progress = db.expire_due(now.millis(), EXPIRE_STEP, |_| ());
+                let progress =
+                    db.expire_due(now.millis(), EXPIRE_STEP, |record| observers.changed(index, record.key()));
                 shard.metrics.expired_keys += progress.expired as u64;
                 shard.metrics.changes += progress.expired as u64;
                 if !progress.more {
@@ -156,7 +165,7 @@ fn close_idle(engine: &mut Engine, now: Now) {
     let idle_us = u64::try_from(engine.shard.config.timeout).unwrap_or(0) * 1_000_000;
     let mut closed = Vec::new();
     for session in engine.shard.sessions.iter_mut() {
-        let busy = session.plan_running || session.paused || !session.pending.is_empty();
+        let busy = session.plan_running || session.paused || session.parked || !session.pending.is_empty();
         if !busy && now.mono_us.saturating_sub(session.active_us) > idle_us {
             tracing::debug!("Closing idle client {}", session.peer);
             session.closing = Closing::Now;

@@ -30,6 +30,7 @@ mod set;
 mod sorted_set;
 mod stream;
 mod string;
+mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

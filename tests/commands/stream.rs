@@ -214,6 +214,14 @@ fn reading_on_finds_what_is_behind_a_name() {
 }
 
 #[test]
+fn inside_a_transaction_nobody_waits() {
+    check_five(&["MULTI", "XREAD BLOCK 0 STREAMS k $", "EXEC"], "[(nil)]");
+    check_five(&["MULTI", "XREAD BLOCK 0 STREAMS k m n o p $ $ $ $ $", "XLEN k", "EXEC"], "[(nil), 5]");
+    check_five(&["XGROUP SETID k g $", "MULTI", "XREADGROUP GROUP g ann BLOCK 0 STREAMS k >", "EXEC"], "[(nil)]");
+    check_flat(&["MULTI", "XADD k 6-0 f v", "XREAD BLOCK 0 STREAMS k 5", "EXEC"], "[6-0, [[k, [[6-0, [f, v]]]]]]");
+}
+
+#[test]
 fn a_group_delivers_each_entry_once_and_remembers_it_until_it_is_acknowledged() {
     check_flat(&["XREADGROUP GROUP g ann COUNT 1 STREAMS k >"], "[[k, [[1-0, [f, a]]]]]");
     let read = ["XREADGROUP GROUP g ann COUNT 2 STREAMS k >", "XREADGROUP GROUP g bob STREAMS k >"];

@@ -137,6 +137,9 @@ struct ClientCounts {
     blocked: u64,
     /// Keys that clients wait for, and those of them where the key's going ends a wait.
     blocking_keys: (u64, u64),
+    /// Clients that watch keys, and the keys.
+    watching: u64,
+    watched_keys: u64,
 }
 
 /// What one shard tells.
@@ -159,11 +162,13 @@ impl Part {
         if walk_clients {
             let (keys, on_absence) = shard.waiters.keys();
             clients.blocking_keys = (keys as u64, on_absence as u64);
+            clients.watched_keys = shard.watched.len() as u64;
             for session in shard.sessions.iter() {
                 let (input, output) = (session.input_held() as u64, session.output_held() as u64);
                 clients.input_max = clients.input_max.max(input);
                 clients.output_max = clients.output_max.max(output);
                 clients.blocked += u64::from(session.blocked.is_some());
+                clients.watching += u64::from(!session.watches.is_empty());
                 clients.memory += size_of::<Session>() as u64 + input + output;
             }
         }
@@ -240,6 +245,8 @@ impl Report {
             clients.input_max = clients.input_max.max(part.clients.input_max);
             clients.output_max = clients.output_max.max(part.clients.output_max);
             clients.memory += part.clients.memory;
+            clients.watching += part.clients.watching;
+            clients.watched_keys += part.clients.watched_keys;
             clients.blocked += part.clients.blocked;
             clients.blocking_keys.0 += part.clients.blocking_keys.0;
             clients.blocking_keys.1 += part.clients.blocking_keys.1;
@@ -323,11 +330,12 @@ impl Report {
         text.field("client_recent_max_input_buffer", self.clients.input_max);
         text.field("client_recent_max_output_buffer", self.clients.output_max);
         text.field("blocked_clients", self.clients.blocked);
-        for name in
-            ["tracking_clients", "pubsub_clients", "watching_clients", "clients_in_timeout_table", "total_watched_keys"]
-        {
+        for name in ["tracking_clients", "pubsub_clients"] {
             text.field(name, 0);
         }
+        text.field("watching_clients", self.clients.watching);
+        text.field("clients_in_timeout_table", 0);
+        text.field("total_watched_keys", self.clients.watched_keys);
         text.field("total_blocking_keys", self.clients.blocking_keys.0);
         text.field("total_blocking_keys_on_nokey", self.clients.blocking_keys.1);
     }
