@@ -294,7 +294,7 @@ impl<H: HashKey> Db<H> {
 
     /// As [`Db::bury`], for a value that was taken out of its record, or a part of one.
     pub fn bury_object(&mut self, object: Object) {
-        if object.len() > Object::FREED_AT_ONCE_MAX {
+        if object.parts() > Object::FREED_AT_ONCE_MAX {
             self.buried.push(object);
         }
     }
