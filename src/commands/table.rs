@@ -42,8 +42,8 @@ pub enum Run {
     Split(DataFn, Merge),
     /// As `Data` where all keys have one owner; otherwise a plan of hops.
     Hops(DataFn, PlanFn),
-    /// Always a plan, which decides by sizes or options whether one data call on the owner does; its keys are reserved meanwhile.
-    /// The data function does everything in one step: for EXEC on the only shard there is.
+    /// As `Data` where all keys are on the client's own shard and hold few elements, and in EXEC on the only shard there is;
+    /// otherwise a plan, which decides by sizes or options whether one data call on the owner does. Its keys are reserved meanwhile.
     Steps(DataFn, PlanFn),
     /// On the connection's core.
     Session(SessionFn),

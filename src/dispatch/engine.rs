@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use super::claims::Collector;
+use super::claims::{self, Collector};
 use super::exec;
 use super::gate::{Verdict, admit};
 use super::limits::{self, Passed};
@@ -507,6 +507,12 @@ impl Engine {
                     self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args))
                 }
             },
+            Run::Steps(f, _)
+                if owner(command, args, self.shard.slots, self.shard.id) == Owner::One(self.shard.id)
+                    && claims::is_one_step(command, args, self.shard.keyspace.db(session.db)) =>
+            {
+                self.data(session, command, f, self.shard.id, args, granted)
+            }
             Run::Steps(_, plan) => {
                 let claims = self.claims(command, args);
                 let args = OwnedArgs::from_args(args);
