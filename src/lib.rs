@@ -19,11 +19,12 @@
 //!
 //! | layer | what is there |
 //! |---|---|
-//! | [`base`] | numbers as Redis parses and prints them, globs, checksums, randomness, points in time |
+//! | [`base`] | numbers as Redis parses and prints them, globs, checksums, LZF, randomness, points in time |
 //! | [`resp`], [`types`] | bytes to arguments and replies to bytes; how values are stored |
 //! | [`config`], [`metrics`] | the table of directives and their values; what a shard counts |
 //! | [`keyspace`] | one shard's keys: lookup, expiry, scan |
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
+//! | [`persist`] | what values look like outside of the process: RDB, and the payloads of DUMP |
 //! | [`session`] | one connection's state, and its replies in request order |
 //! | [`shard`] | one core's keys, sessions and counts; every message that crosses cores |
 //! | [`txn`] | commands over several shards and transactions: plans of calls, and how they are put in one order |
@@ -60,6 +61,7 @@ pub mod dispatch;
 pub mod keyspace;
 pub mod metrics;
 pub mod net;
+pub mod persist;
 pub mod resp;
 pub mod rt;
 pub mod server;

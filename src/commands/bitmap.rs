@@ -126,6 +126,7 @@ fn setbit(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let old = cx.overwrite_string(args.get(1), bytes_with(offset), |bytes, env| {
         let old = bits::set_bit(bytes, offset, on);
         env.changed(u64::from(old != on));
+        env.touched();
         old
     })?;
     reply.int(i64::from(old));
@@ -315,6 +316,7 @@ impl Step {
         let new = self.field.fit(exact, self.overflow)?;
         self.field.set(bytes, self.offset, new);
         env.changed(u64::from(new != old));
+        env.touched();
         Some(if matches!(self.action, Action::Set(_)) { old } else { new })
     }
 }

@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod command;
 pub mod connection;
 pub mod docs;
+pub mod dump;
 mod element;
 pub mod generic;
 pub mod geo;
@@ -44,6 +45,7 @@ pub static FAMILIES: &[&[Row]] = &[
     cluster::ROWS,
     command::ROWS,
     connection::ROWS,
+    dump::ROWS,
     generic::ROWS,
     geo::ROWS,
     hash::ROWS,

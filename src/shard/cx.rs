@@ -275,12 +275,23 @@ pub struct Env<'e> {
     /// The shard's random numbers.
     pub rng: &'e mut Rng,
     changes: u64,
+    touched: bool,
 }
 
 impl Env<'_> {
     /// Counts changes, as Redis counts them for its save points. Nothing counted means that nothing was changed.
     pub fn changed(&mut self, changes: u64) {
         self.changes += changes;
+    }
+
+    /// Nothing was changed, and those who watch the key are to think so all the same (LTRIM that removes nothing).
+    pub fn touched(&mut self) {
+        self.touched = true;
+    }
+
+    /// Whether observers are to be told.
+    fn is_news(&self) -> bool {
+        self.changes > 0 || self.touched
     }
 }
 
@@ -360,7 +371,7 @@ impl<'a> WriteCx<'a> {
                         entry.set_access(new);
                     }
                 }
-                let mut env = Env { config, now: *now, rng, changes: 0 };
+                let mut env = Env { config, now: *now, rng, changes: 0, touched: false };
                 let outcome = entry.with_object(|object| {
                     let value = T::of_mut(object)?;
                     let before = value.next_expiry();
@@ -368,6 +379,7 @@ impl<'a> WriteCx<'a> {
                     Some((result, T::DIES_EMPTY && value.is_empty(), before, value.next_expiry()))
                 });
                 metrics.changes += env.changes;
+                let is_news = env.is_news();
                 let (result, dead, before, after) = outcome.flatten().ok_or(CommandError::WrongType)?;
                 if dead {
                     entry.bury();
@@ -376,7 +388,9 @@ impl<'a> WriteCx<'a> {
                 if before != after {
                     db.note_parts(key, before, after.filter(|_| !dead));
                 }
-                observers.changed(*index, key);
+                if is_news {
+                    observers.changed(*index, key);
+                }
                 return Ok(Some(result));
             }
             entry.bury();
@@ -388,7 +402,7 @@ impl<'a> WriteCx<'a> {
             return Ok(None);
         }
         let mut value = T::default();
-        let mut env = Env { config, now: *now, rng, changes: 0 };
+        let mut env = Env { config, now: *now, rng, changes: 0, touched: false };
         let result = change(&mut value, &mut env);
         metrics.changes += env.changes;
         if !(T::DIES_EMPTY && value.is_empty()) {
@@ -509,7 +523,7 @@ impl<'a> WriteCx<'a> {
                     let new = access.touched(entry.access(), millis, rng);
                     entry.set_access(new);
                 }
-                let mut env = Env { config, now: *now, rng, changes: u64::from(len < len_min) };
+                let mut env = Env { config, now: *now, rng, changes: u64::from(len < len_min), touched: false };
                 let result = if len < len_min {
                     check_room(len_min)?;
                     entry.with_blob_mut(|bytes| {
@@ -520,7 +534,9 @@ impl<'a> WriteCx<'a> {
                     entry.with_bytes_mut(|bytes| change(bytes, &mut env))
                 };
                 metrics.changes += env.changes;
-                observers.changed(*index, key);
+                if env.is_news() {
+                    observers.changed(*index, key);
+                }
                 return Ok(result);
             }
             entry.bury();
@@ -530,7 +546,7 @@ impl<'a> WriteCx<'a> {
         check_room(len_min)?;
         // Zeroed by the allocator: pages that nobody writes to are never touched.
         let mut bytes = vec![0; len_min];
-        let mut env = Env { config, now: *now, rng, changes: 1 };
+        let mut env = Env { config, now: *now, rng, changes: 1, touched: false };
         let result = change(&mut bytes, &mut env);
         metrics.changes += env.changes;
         let Lookup::Vacant(place) = db.lookup(key) else { unreachable!("it was not there a moment ago") };
@@ -553,6 +569,13 @@ impl<'a> WriteCx<'a> {
         entry.set_expire(expire);
         self.changed(1);
         self.signal(key);
+        true
+    }
+
+    /// Says when or how often a key was used (RESTORE); false if there is no such key.
+    pub fn set_access(&mut self, key: &[u8], access: u32) -> bool {
+        let Some(mut entry) = self.find(key, false, false) else { return false };
+        entry.set_access(access);
         true
     }
 

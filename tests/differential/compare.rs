@@ -46,6 +46,7 @@ pub fn how(argv: &[Vec<u8>]) -> How {
         b"hgetall" => How::AnyPairs,
         b"hkeys" | b"hvals" => How::AnyOrder,
         b"sscan" | b"hscan" | b"zscan" => How::Page,
+        b"dump" => How::SameType,
         b"srandmember" | b"hrandfield" | b"zrandmember" => How::SameType,
         b"object" if is(argv, 1, "encoding") => How::Encoding,
         b"scan" => How::Page,

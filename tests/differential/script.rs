@@ -196,6 +196,7 @@ impl Script {
             ArgType::Integer => match name {
                 "seconds" => self.lifetime(1),
                 "milliseconds" => self.lifetime(1000),
+                "ttl" => self.word(&["0", "0", "100000000", "4102444800000", "-1", "x"]),
                 "destination-db" | "db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
                 "cursor" => {
                     self.word(&["0", "0", "0", "1", "", "-1", "+3", "17", "9007199254740992", "18446744073709551615"])
@@ -211,6 +212,7 @@ impl Script {
                 _ => self.integer(),
             },
             _ => match name {
+                "serialized-value" if self.rng.chance(7, 8) => self.rng.pick(super::dump::samples()).clone(),
                 "type" => self.word(&["string", "STRING", "list", "set", "hash", "zset", "stream", "nothing"]),
                 "db" | "destination-db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
                 "start" | "stop" => self.bound(),
