@@ -51,8 +51,8 @@
 //! - A broken invariant stops the process with a report. A store that broke half-way through a write must not go on.
 //! - One order of all commands and transactions explains what every client sees; how, is told in [`txn`].
 //!
-//! Absent so far: persistence, replication, scripts, publish and subscribe, streams. The layers leave room for each; the README
-//! says what users can expect today.
+//! Absent so far: persistence, replication, scripts, publish and subscribe. The layers leave room for each; the README says what
+//! users can expect today.
 
 pub mod base;
 pub mod commands;

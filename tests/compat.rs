@@ -69,10 +69,9 @@ const ABSENT: &[Family] = &[
     Family { name: "sorted set", group: Some(Group::SortedSet), absent: "", remark: "scores print as in Redis 7.2" },
     Family {
         name: "stream",
-        group: None,
-        absent: "XACK, XADD, XAUTOCLAIM, XCLAIM, XDEL, XGROUP, XINFO, XLEN, XPENDING, XRANGE, XREAD, XREADGROUP, \
-                 XREVRANGE, XSETID, XTRIM",
-        remark: "",
+        group: Some(Group::Stream),
+        absent: "",
+        remark: "as in Redis 7.2; XREAD from `+` as in 7.4",
     },
     Family {
         name: "bitmap",

@@ -30,6 +30,12 @@ mod page;
 pub mod server;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
+pub mod stream_claim;
+pub mod stream_group;
+pub mod stream_info;
+pub mod stream_read;
+mod stream_syntax;
 pub mod string;
 pub mod table;
 pub mod transaction;
@@ -56,6 +62,11 @@ pub static FAMILIES: &[&[Row]] = &[
     server::ROWS,
     set::ROWS,
     sorted_set::ROWS,
+    stream::ROWS,
+    stream_claim::ROWS,
+    stream_group::ROWS,
+    stream_info::ROWS,
+    stream_read::ROWS,
     string::ROWS,
     transaction::ROWS,
     zset_algebra::ROWS,

@@ -219,6 +219,13 @@ impl<'a> ReadCx<'a> {
     }
 }
 
+impl ReadCx<'_> {
+    /// As [`ReadCx::typed`], for a second look: nothing is counted or touched.
+    pub fn peek_typed<T: DataType>(&mut self, key: &[u8]) -> Result<Option<&T>, CommandError> {
+        self.peek(key).map(|entry| of_type(entry.value())).transpose()
+    }
+}
+
 /// The value, if it is a string.
 #[inline]
 fn string_of(value: Value<'_>) -> Result<Value<'_>, CommandError> {

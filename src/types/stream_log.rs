@@ -509,9 +509,11 @@ impl Log {
         self.max_deleted_id = max_deleted_id.unwrap_or(self.max_deleted_id);
     }
 
-    /// Whether entries were removed by XDEL from this name on, as far as can be told.
+    /// Whether entries were removed by XDEL from this name on, as far as can be told. What was removed in front of the first entry
+    /// that is left does not count.
     pub(super) fn has_gaps_from(&self, id: StreamId) -> bool {
-        self.len > 0 && self.max_deleted_id != StreamId::MIN && id <= self.max_deleted_id
+        let gap = self.max_deleted_id;
+        self.len > 0 && gap != StreamId::MIN && gap >= self.first_id && id <= gap
     }
 
     /// How many entries were ever added up to and with this name; none if that cannot be told.
@@ -521,9 +523,6 @@ impl Log {
         }
         if self.len == 0 && id <= self.last_id {
             return Some(self.entries_added);
-        }
-        if id != StreamId::MIN && id < self.max_deleted_id {
-            return None;
         }
         if id >= self.last_id {
             return (id == self.last_id).then_some(self.entries_added);
@@ -585,7 +584,7 @@ impl Log {
     /// Whether the counters fit the blocks; `first_id` is made to.
     pub(super) fn finish(&mut self) -> bool {
         self.find_first();
-        self.max_deleted_id <= self.last_id && self.entries_added >= self.len
+        self.entries_added >= self.len
     }
 }
 

@@ -31,6 +31,7 @@ mod multi;
 mod server;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
 mod transaction;
 
