@@ -20,7 +20,7 @@ use annulus::base::rng::Rng;
 const CONNECTIONS: u64 = 3;
 const STEPS: u64 = 6_000;
 /// Steps of the past that a mismatch is looked for in.
-const HISTORY_MAX: usize = 300;
+const HISTORY_MAX: usize = 1500;
 
 /// What one connection sends.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use std::thread;
 use annulus::base::rng::Rng;
 
 use super::harness::{Client, Server, Value, resp};
-use super::setting;
+use super::{setting, shard_counts};
 
 /// How often each reader looks, or each writer writes where nobody reads.
 fn rounds() -> u64 {
@@ -22,7 +22,7 @@ fn at_all_counts(case: impl Fn(&Server)) {
     if let Some(server) = Server::redis(&[]) {
         case(&server);
     }
-    for shards in [1, 2, 4] {
+    for shards in shard_counts() {
         println!("{shards} shards");
         case(&Server::annulus(shards, &[]));
     }

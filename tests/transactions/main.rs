@@ -28,3 +28,8 @@ fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
+
+/// The shard counts that everything is tested with, or the one of `ANNULUS_HISTORY_SHARDS`.
+fn shard_counts() -> Vec<usize> {
+    setting("ANNULUS_HISTORY_SHARDS").map_or(vec![1, 2, 4], |count| vec![count as usize])
+}

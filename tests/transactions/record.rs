@@ -13,7 +13,7 @@
 //! An element goes from place n to place n + 1 and never back, so that it is in a place only once.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -38,6 +38,8 @@ const LISTS: usize = 8;
 const LIST_APPENDS: u32 = 40;
 /// Queues are places `0..PLACES`, sets come after them.
 const PLACES: u32 = 5;
+/// With so many elements in them nothing more is put there: whoever looks at a place writes down all that it holds.
+const IN_PLACES_MAX: i64 = 60;
 
 /// State that the clients of a run share.
 struct Shared {
@@ -48,6 +50,8 @@ struct Shared {
     /// The number of the list that is in use, and how often it was appended to.
     lists: [(AtomicU32, AtomicU32); LISTS],
     next_list: AtomicU32,
+    /// Elements that are in any place now.
+    in_places: AtomicI64,
     operations: AtomicU64,
     operations_max: u64,
 }
@@ -82,6 +86,7 @@ pub fn record(port: u16, mix: Mix, clients: u32, operations: u64, seed: u64) -> 
         values: AtomicU32::new(1),
         lists: std::array::from_fn(|at| (AtomicU32::new(at as u32), AtomicU32::new(0))),
         next_list: AtomicU32::new(LISTS as u32),
+        in_places: AtomicI64::new(0),
         operations: AtomicU64::new(0),
         operations_max: operations,
     };
@@ -193,6 +198,9 @@ impl<'s> Recorder<'s> {
     }
 
     fn put(&mut self) -> Step {
+        if self.shared.in_places.load(Ordering::Relaxed) >= IN_PLACES_MAX {
+            return Step::Take(self.rng.below(2 * u64::from(PLACES)) as u32);
+        }
         let value = self.value();
         if self.rng.chance(2, 3) {
             return Step::Put(0, value);
@@ -257,6 +265,11 @@ impl<'s> Recorder<'s> {
 
     fn done(&mut self, invoked: u64, steps: Vec<Micro>) {
         let completed = self.now();
+        let puts = steps.iter().filter(|step| matches!(step, Micro::Put { .. })).count() as i64;
+        let takes = steps.iter().filter(|step| matches!(step, Micro::Take { .. })).count() as i64;
+        if puts != takes {
+            self.shared.in_places.fetch_add(puts - takes, Ordering::Relaxed);
+        }
         self.history.push(Operation { client: self.number, invoked, completed, outcome: Outcome::Done, steps });
     }
 

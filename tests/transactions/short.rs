@@ -11,7 +11,7 @@ use annulus::base::rng::Rng;
 use super::harness::{Client, Server, Value};
 use super::model::{Call, shown, shown_command};
 use super::search::{Event, has_an_order};
-use super::setting;
+use super::{setting, shard_counts};
 
 const ROUNDS: u64 = 300;
 const CLIENTS: usize = 5;
@@ -58,7 +58,7 @@ const COMMANDS: &[&str] = &[
 /// Now and then.
 const RARE: &[&str] = &["SWAPDB 0 1", "FLUSHALL", "FLUSHDB"];
 const WAITING: &[&str] =
-    &["BLPOP l l l 0.01", "BRPOP l l 0.01", "BLMOVE l l LEFT RIGHT 0.01", "BLMOVE l l RIGHT LEFT 0.01"];
+    &["BLPOP l l l 0.004", "BRPOP l l 0.004", "BLMOVE l l LEFT RIGHT 0.004", "BLMOVE l l RIGHT LEFT 0.004"];
 
 fn fill_in(rng: &mut Rng, pattern: &str, db: usize) -> Vec<String> {
     let mut used = Vec::new();
@@ -226,7 +226,7 @@ fn find_disorder(server: &Server, transactions: bool, seed: u64, rounds: u64) ->
 fn short_histories_have_an_order(transactions: bool) {
     let seed = setting("ANNULUS_HISTORY_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     let rounds = setting("ANNULUS_HISTORY_OPS").map_or(ROUNDS, |operations| operations / (CLIENTS * CALLS) as u64);
-    for shards in [1, 2, 4] {
+    for shards in shard_counts() {
         println!("{shards} shards, {rounds} rounds, ANNULUS_HISTORY_SEED={seed}");
         let server = Server::annulus(shards, &[]);
         if let Some(disorder) = find_disorder(&server, transactions, seed, rounds) {

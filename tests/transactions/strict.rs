@@ -1,14 +1,14 @@
 //! Histories of random clients on a running server are strictly serializable.
 //!
-//! `ANNULUS_HISTORY_OPS` sets the number of operations of each history (a million takes some minutes), `ANNULUS_HISTORY_SEED` the
-//! clients' choices. The interleaving is the machine's: a seed repeats what was sent, not what was seen.
+//! `ANNULUS_HISTORY_OPS` sets the number of operations of each history (a million takes some minutes), `ANNULUS_HISTORY_SHARDS`
+//! keeps it to one number of shards, `ANNULUS_HISTORY_SEED` repeats the clients' choices. The interleaving is the machine's: a seed repeats what was sent, not what was seen.
 
 use std::time::Instant;
 
 use super::check::{Verdict, check};
 use super::harness::Server;
 use super::record::{Mix, record};
-use super::setting;
+use super::{setting, shard_counts};
 
 const OPERATIONS: u64 = 40_000;
 const CLIENTS: u32 = 24;
@@ -32,7 +32,7 @@ fn judge(server: &Server, mix: Mix, seed: u64, operations: u64) -> Verdict {
 fn histories_are_strictly_serializable(mix: Mix) {
     let seed = setting("ANNULUS_HISTORY_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     let operations = setting("ANNULUS_HISTORY_OPS").unwrap_or(OPERATIONS);
-    for shards in [1, 2, 4] {
+    for shards in shard_counts() {
         println!("{mix:?}, {shards} shards, ANNULUS_HISTORY_SEED={seed}");
         let server = Server::annulus(shards, &[]);
         let findings = judge(&server, mix, seed, operations).findings;
