@@ -25,6 +25,7 @@
 //! | [`keyspace`] | one shard's keys: lookup, expiry, scan |
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
 //! | [`session`] | one connection's state, and its replies in request order |
+//! | [`pubsub`] | who listens to which channel, here and on which other shards |
 //! | [`shard`] | one core's keys, sessions and counts; every message that crosses cores |
 //! | [`txn`] | commands over several shards: plans of calls |
 //! | [`commands`] | the table and the handlers, a file per family |
@@ -49,7 +50,7 @@
 //! - Unsafe code is denied, except in the leaves that say why: `keyspace::record` and files of `rt`.
 //! - A broken invariant stops the process with a report. A store that broke half-way through a write must not go on.
 //!
-//! Absent so far: persistence, replication, scripts, publish and subscribe, streams, reservations of transactions over
+//! Absent so far: persistence, replication, scripts, streams, reservations of transactions over
 //! several shards. The layers leave room for each; the README says what users can expect today.
 
 pub mod base;
@@ -59,6 +60,7 @@ pub mod dispatch;
 pub mod keyspace;
 pub mod metrics;
 pub mod net;
+pub mod pubsub;
 pub mod resp;
 pub mod rt;
 pub mod server;

@@ -90,9 +90,9 @@ const ABSENT: &[Family] = &[
     Family { name: "geo", group: Some(Group::Geo), absent: "", remark: "" },
     Family {
         name: "pub/sub",
-        group: None,
-        absent: "PSUBSCRIBE, PUBLISH, PUBSUB, PUNSUBSCRIBE, SPUBLISH, SSUBSCRIBE, SUBSCRIBE, SUNSUBSCRIBE, UNSUBSCRIBE",
-        remark: "",
+        group: Some(Group::Pubsub),
+        absent: "",
+        remark: "a message that a client sends to itself follows the reply of PUBLISH, as in Redis 7.2",
     },
     Family {
         name: "scripting",

@@ -29,6 +29,7 @@ const LAYERS: &[Row] = &[
     &[("keyspace", "how a key is found, dies or is evicted on one shard")],
     &[("rt", "glommio, io_uring, system calls, pinned threads, timers, signals")],
     &[("session", "one connection's state and its outbox")],
+    &[("pubsub", "who listens to which channel, here and on which other shards")],
     &[("shard", "one per core: keyspace, mailbox, and every message that crosses cores")],
     &[("txn", "which shards a command needs, in what order, how it waits")],
     &[("commands", "the command table and the handlers: what a client sees")],

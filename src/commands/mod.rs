@@ -26,6 +26,7 @@ mod lcs;
 pub mod list;
 pub mod lolwut;
 mod page;
+pub mod pubsub;
 pub mod server;
 pub mod set;
 pub mod sorted_set;
@@ -50,6 +51,7 @@ pub static FAMILIES: &[&[Row]] = &[
     hyperloglog::ROWS,
     list::ROWS,
     lolwut::ROWS,
+    pubsub::ROWS,
     server::ROWS,
     set::ROWS,
     sorted_set::ROWS,

@@ -8,19 +8,23 @@ use std::sync::OnceLock;
 
 use super::docs::Group;
 use super::keys::KeySpec;
+use crate::base::ShardId;
 use crate::metrics::CommandId;
 use crate::resp::CommandError;
 use crate::resp::Reply;
 use crate::resp::{Args, OwnedArgs};
 use crate::session::{Merge, Session};
 use crate::shard::Shard;
-use crate::shard::cx::DataFn;
+use crate::shard::cx::{DataFn, ServiceFn};
 use crate::txn::{Coordinator, Plan};
 
 /// A handler that works on the connection's state. It runs at once on the connection's core.
 pub type SessionFn = fn(&mut SessionCx<'_>, Args<'_>, &mut Reply) -> Result<(), CommandError>;
 /// A handler that returns a plan: a future whose steps run on other shards.
 pub type PlanFn = fn(Coordinator, OwnedArgs) -> Plan;
+
+/// The other shards that a command concerns, whatever its keys.
+pub type OthersFn = fn(&mut Shard, Args<'_>) -> Vec<ShardId>;
 
 /// What a session command may touch: its own connection, and its core's shard.
 pub struct SessionCx<'a> {
@@ -41,6 +45,9 @@ pub enum Run {
     Split(DataFn, Merge),
     /// As `Data` where all keys have one owner; otherwise a plan of hops.
     Hops(DataFn, PlanFn),
+    /// On the connection's core and on the other shards that it concerns; the parts' integers are summed. As a plan where a
+    /// transaction runs it.
+    Spread(ServiceFn, OthersFn, PlanFn),
     /// On the connection's core.
     Session(SessionFn),
     /// A plan over services and all shards.
@@ -189,6 +196,8 @@ pub struct Command {
     pub parent: Option<CommandId>,
     /// The subcommands, for a container.
     pub children: Vec<CommandId>,
+    /// Whether it is answered by pushes that stand among messages (SUBSCRIBE): in their order, and whatever CLIENT REPLY says.
+    pub listens: bool,
     /// Position of the first key, 0 if there is none at a fixed place.
     pub first_key: usize,
     /// Whether every key stands at a fixed distance: first, last, step; else they need [`super::keys`].
@@ -329,6 +338,7 @@ fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, paren
         full_name,
         parent,
         children: Vec::new(),
+        listens: row.flags.has(Flags::PUBSUB) && row.name.ends_with("subscribe"),
         first_key,
         key_range,
     });

@@ -16,7 +16,7 @@ use crate::config::PipelineOrder;
 use crate::keyspace::Db;
 use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey};
-use crate::shard::cx::DataFn;
+use crate::shard::cx::{DataFn, ServiceFn};
 use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, Message, Ticket};
 use crate::shard::waiters::{WaitEvent, WaiterId};
 use crate::shard::{Run as TimedRun, Shard};
@@ -192,14 +192,16 @@ impl Engine {
     /// Removes a session whose connection is going. If it waits for data, the wait ends: on this shard at once, so that nothing
     /// is taken for it any more, on others as soon as its plan has told them.
     pub fn remove_session(&mut self, key: SessionKey) {
-        if let Some(session) = self.shard.sessions.remove(key)
-            && let Some(plan) = session.blocked
-        {
+        let Some(session) = self.shard.sessions.remove(key) else { return };
+        if session.subscriptions.any() {
+            self.shard.unsubscribe_all(key);
+        }
+        if let Some(plan) = session.blocked {
             self.shard.waiters.cancel(WaiterId { home: self.shard.id, plan });
             self.shard.serve_ready();
             self.shard.wait_events.push((plan, WaitEvent::Gone));
-            self.pass_on();
         }
+        self.pass_on();
     }
 
     /// Whether [`Engine::run_waiting`] has something to do.
@@ -434,7 +436,17 @@ impl Engine {
                 Owner::One(shard) => return self.data(session, command, f, shard, args),
                 Owner::Several => self.start_plan(session, command, plan, args),
             },
+            Run::Server(_) if command.listens && self.must_wait_for_replies(session) => return Flow::Hold,
             Run::Server(plan) => self.start_plan(session, command, plan, args),
+            Run::Spread(f, others, _) => {
+                let others = others(&mut self.shard, args);
+                let flow = match others.is_empty() {
+                    true => self.data(session, command, DataFn::Service(f), self.shard.id, args),
+                    false => self.spread(session, command, f, &others, args),
+                };
+                self.shard.catch_up(session);
+                return flow;
+            }
             Run::Session(f) => self.session_command(session, command, f, args),
             Run::Container => unreachable!("the gate refuses a bare container"),
         }
@@ -550,6 +562,48 @@ impl Engine {
         Flow::Next
     }
 
+    /// A command that is run here and on other shards, with all its arguments.
+    fn spread(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        f: ServiceFn,
+        others: &[ShardId],
+        args: Args<'_>,
+    ) -> Flow {
+        if self.must_wait(session, None) {
+            return Flow::Hold;
+        }
+        let silent = self.silent(session);
+        self.count(session, command);
+        self.shard.metrics.commands_processed += 1;
+        let (id, db, proto, touch) = (command.id, session.db, session.proto, !session.no_touch);
+        let mut building = self.building.take().unwrap_or_else(|| self.spare_buildings.pop().unwrap_or_default());
+        let parts = others.len() as u32 + 1;
+        building.pending.routes.push(Route::Split { merge: Merge::Sum, parts, proto, silent });
+        let latency = self.shard.config.latency_tracking;
+        self.run.enter(id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        let run = DataFn::Service(f);
+        let shard = &mut self.shard;
+        building.reply_here(false, |reply| shard.run(run, id, db, touch, args, reply));
+        for &other in others {
+            self.shard.metrics.hops_out += 1;
+            let part = BatchCommand { run, id, argc: 0, first: 0, db, proto, touch, part: true };
+            let all = (0..args.len()).map(|at| (args, at));
+            building.send(other, part, all, false, &mut self.spare_batches);
+        }
+        self.building = Some(building);
+        Flow::Next
+    }
+
+    /// Whether a command has to wait because replies to earlier ones are not here yet. What it is answered by must not overtake
+    /// them, nor messages it.
+    fn must_wait_for_replies(&mut self, session: &mut Session) -> bool {
+        let waits = self.building.is_some() || !session.pending.is_empty();
+        session.ordered |= waits;
+        waits
+    }
+
     /// `pipeline-order strict`: whether the command has to wait until what was sent to other shards has come back.
     fn must_wait(&mut self, session: &mut Session, to: Option<ShardId>) -> bool {
         if self.shard.config.pipeline_order != PipelineOrder::Strict || self.shard.slots.shards() == 1 {
@@ -576,6 +630,7 @@ impl Engine {
         f: crate::commands::table::SessionFn,
         args: Args<'_>,
     ) {
+        self.shard.catch_up(session);
         self.count(session, command);
         self.shard.metrics.commands_processed += 1;
         let latency = self.shard.config.latency_tracking;
@@ -598,6 +653,7 @@ impl Engine {
             ReplyMode::SkipNext => true,
             ReplyMode::Off => session.reply_mode == ReplyMode::Off,
         };
+        let silent = silent && !command.listens;
         self.reply_here(session, silent, |out| out.append(&mut reply));
     }
 
@@ -605,7 +661,8 @@ impl Engine {
     fn start_plan(&mut self, session: &mut Session, command: &'static Command, plan: PlanFn, args: Args<'_>) {
         // What was sent to other shards before goes out before: queues between shards keep their order.
         self.seal(session);
-        let silent = self.silent(session);
+        self.shard.catch_up(session);
+        let silent = self.silent(session) && !command.listens;
         self.count(session, command);
         self.shard.metrics.commands_processed += 1;
         let id = self.next_plan;
@@ -835,6 +892,7 @@ impl Engine {
     /// Gives a session that has run back to its table, with its limits checked and its output announced.
     fn settle(&mut self, mut session: Box<Session>) {
         debug_assert!(self.building.is_none(), "a read's batch is sealed before the next read");
+        self.shard.catch_up(&mut session);
         if session.ended && !session.waits() {
             session.close_after_reply();
         }
@@ -890,9 +948,17 @@ impl Engine {
         }
     }
 
-    /// Sessions that a call has closed or woken are looked at by the event loop.
+    /// Sessions that a call has closed or woken, or that were sent messages, are looked at by the event loop.
     fn notice_disturbed(&mut self) {
         while let Some(key) = self.shard.disturbed.pop() {
+            let Shard { sessions, config, now, .. } = &mut self.shard;
+            if let Some(session) = sessions.get_mut(key)
+                && let Some(passed) = limits::check(session, config, *now)
+                && let Some(mut session) = self.shard.sessions.take(key)
+            {
+                self.close_for(&mut session, passed);
+                self.shard.sessions.give_back(session);
+            }
             self.mark_dirty(key);
         }
     }

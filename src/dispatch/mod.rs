@@ -20,6 +20,8 @@ mod limits;
 mod routing;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod simulation_pubsub;
 
 pub use engine::{Delivery, Engine};
 pub use limits::INPUT_BYTES_WAITING_MAX;

@@ -15,16 +15,16 @@ use crate::session::{Closing, Session, SessionKey};
 use crate::shard::message::Message;
 use crate::shard::{About, Pause, Shard, ShardSeed};
 
-struct Sim {
-    engines: Vec<Engine>,
+pub(super) struct Sim {
+    pub(super) engines: Vec<Engine>,
     /// In flight, by sender and receiver: order holds per pair and nowhere else.
     mail: Vec<Vec<VecDeque<Message>>>,
-    rng: Rng,
-    now: Now,
+    pub(super) rng: Rng,
+    pub(super) now: Now,
 }
 
 impl Sim {
-    fn new(shards: u16, seed: u64, config: &Config) -> Sim {
+    pub(super) fn new(shards: u16, seed: u64, config: &Config) -> Sim {
         let hasher = ahash::RandomState::with_seeds(seed, 1, 2, 3);
         let now = Now { unix_us: 1_700_000_000_000_000, mono_us: 1 };
         let engines = (0..shards)
@@ -45,7 +45,7 @@ impl Sim {
         Sim { engines, mail, rng: Rng::seed(seed), now }
     }
 
-    fn connect(&mut self, shard: usize) -> SessionKey {
+    pub(super) fn connect(&mut self, shard: usize) -> SessionKey {
         let now = self.now;
         self.engines[shard].shard.sessions.insert(|key| {
             let mut session = Session::new(key, 1, 5, "peer".into(), "local".into(), false, now);
@@ -56,7 +56,7 @@ impl Sim {
 
     /// One turn of one engine: a random number of messages from random senders, in order per sender.
     /// True if it has more to do without being sent anything.
-    fn turn(&mut self, at: usize) -> bool {
+    pub(super) fn turn(&mut self, at: usize) -> bool {
         self.engines[at].begin_turn(self.now);
         for from in 0..self.engines.len() {
             let take = self.rng.below(self.mail[from][at].len() as u64 + 1);
@@ -75,7 +75,7 @@ impl Sim {
         more
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let mut quiet = 0;
         while quiet < 50 {
             let at = self.rng.below(self.engines.len() as u64) as usize;
@@ -85,7 +85,7 @@ impl Sim {
         }
     }
 
-    fn output(&mut self, shard: usize, key: SessionKey) -> Vec<u8> {
+    pub(super) fn output(&mut self, shard: usize, key: SessionKey) -> Vec<u8> {
         let session = self.engines[shard].shard.sessions.get_mut(key).expect("it is connected");
         session.out.materialize();
         let bytes = session.out.to_vec();
@@ -94,7 +94,7 @@ impl Sim {
     }
 }
 
-fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
+pub(super) fn encode(words: &[&[u8]], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
     for word in words {
         out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());

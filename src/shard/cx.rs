@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::keyspace::{Db, Entry, EntryMut, Keyspace, Lookup, NewValue, Record, Value};
 use crate::metrics::ShardMetrics;
 use crate::resp::{Args, CommandError, Reply};
+use crate::shard::Shard;
 use crate::shard::access::AccessPolicy;
 use crate::shard::waiters::Waiters;
 use crate::types::{DataType, Object};
@@ -24,22 +25,35 @@ pub type ReadFn = fn(&mut ReadCx<'_>, Args<'_>, &mut Reply) -> Result<(), Comman
 /// A handler that may change one shard's data.
 pub type WriteFn = fn(&mut WriteCx<'_>, Args<'_>, &mut Reply) -> Result<(), CommandError>;
 
-/// A data handler with the permission it asks for.
+/// A handler that works on what a shard has beside its keys.
+pub type ServiceFn = fn(&mut Shard, Args<'_>, &mut Reply) -> Result<(), CommandError>;
+
+/// A handler that runs on one shard to its end, with the permission it asks for.
 #[derive(Clone, Copy)]
 pub enum DataFn {
     /// Reads.
     Read(ReadFn),
     /// Writes.
     Write(WriteFn),
+    /// Works on services.
+    Service(ServiceFn),
 }
 
 impl DataFn {
     /// Runs the handler on the database it was sent to.
     #[inline]
-    pub fn call(self, cx: DataCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
+    pub fn call(
+        self,
+        shard: &mut Shard,
+        db: DbIndex,
+        touch: bool,
+        args: Args<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), CommandError> {
         match self {
-            DataFn::Read(f) => f(&mut ReadCx { cx }, args, reply),
-            DataFn::Write(f) => f(&mut WriteCx { read: ReadCx { cx } }, args, reply),
+            DataFn::Read(f) => f(&mut ReadCx { cx: shard.data_cx(db, touch) }, args, reply),
+            DataFn::Write(f) => f(&mut WriteCx { read: ReadCx { cx: shard.data_cx(db, touch) } }, args, reply),
+            DataFn::Service(f) => f(shard, args, reply),
         }
     }
 }

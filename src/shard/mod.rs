@@ -11,6 +11,7 @@ pub mod access;
 pub mod cx;
 pub mod message;
 pub mod slots;
+pub mod subscribers;
 pub mod waiters;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::base::{DbIndex, ShardId};
 use crate::config::Config;
 use crate::keyspace::{Db, Keyspace};
 use crate::metrics::{CommandId, ShardMetrics};
+use crate::pubsub::PubSub;
 use crate::resp::Args;
 use crate::resp::Reply;
 use crate::session::{SessionKey, Sessions};
@@ -106,6 +108,10 @@ pub struct Shard {
     pub dropped: Vec<Db>,
     /// Clients of any shard that wait for keys of this one.
     pub waiters: Waiters,
+    /// Who listens to which channel.
+    pub pubsub: PubSub,
+    /// Messages for the session that is out of its table because it runs its commands, by protocol: see [`subscribers`].
+    pub late: [Reply; 2],
     /// What plans of this core that wait are to be told; the driver hands it to them.
     pub wait_events: Vec<(u32, WaitEvent)>,
     /// What other shards are to be told, in order; nobody waits for an answer.
@@ -152,6 +158,8 @@ impl Shard {
             disturbed: Vec::new(),
             dropped: Vec::new(),
             waiters: Waiters::default(),
+            pubsub: PubSub::default(),
+            late: Default::default(),
             wait_events: Vec::new(),
             told: Vec::new(),
             clients_by_shard: vec![0; usize::from(seed.shards)],
@@ -187,7 +195,7 @@ impl Shard {
         reply: &mut Reply,
     ) -> bool {
         let mark = reply.mark();
-        let outcome = f.call(self.data_cx(db, touch), args, reply);
+        let outcome = f.call(self, db, touch, args, reply);
         self.serve_ready();
         match outcome {
             Ok(()) => true,

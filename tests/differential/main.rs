@@ -19,6 +19,7 @@ mod command_table;
 mod compare;
 mod differences;
 mod hyperloglog;
+mod pubsub;
 mod run;
 mod script;
 
