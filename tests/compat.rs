@@ -43,7 +43,7 @@ const ABSENT: &[Family] = &[
         name: "server",
         group: Some(Group::Server),
         absent: "ACL, BGREWRITEAOF, BGSAVE, FAILOVER, LASTSAVE, LATENCY DOCTOR, LATENCY GRAPH, MEMORY MALLOC-STATS, \
-                 MEMORY PURGE, MEMORY STATS, MODULE, MONITOR, PSYNC, REPLCONF, REPLICAOF, RESTORE-ASKING, SAVE, SFLUSH, \
+                 MEMORY PURGE, MEMORY STATS, MODULE, PSYNC, REPLCONF, REPLICAOF, RESTORE-ASKING, SAVE, SFLUSH, \
                  SLAVEOF, SLOWLOG, SYNC",
         remark: "LATENCY HISTORY and LATEST are empty: no event is watched",
     },

@@ -449,6 +449,7 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     let seconds_since = |us: u64| shard.now.mono_us.saturating_sub(us) / 1_000_000;
     let mut flags = String::new();
     for (set, letter) in [
+        (session.subscriptions.monitor > 0, 'O'),
         (session.subscriptions.any(), 'P'),
         (session.unix, 'U'),
         (session.no_evict, 'e'),

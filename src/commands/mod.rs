@@ -25,6 +25,7 @@ pub mod keys;
 mod lcs;
 pub mod list;
 pub mod lolwut;
+pub mod monitor;
 mod page;
 pub mod pubsub;
 pub mod server;
@@ -51,6 +52,7 @@ pub static FAMILIES: &[&[Row]] = &[
     hyperloglog::ROWS,
     list::ROWS,
     lolwut::ROWS,
+    monitor::ROWS,
     pubsub::ROWS,
     server::ROWS,
     set::ROWS,

@@ -198,43 +198,41 @@ const SUBCOMMANDS: &[Row] = &[
     },
 ];
 
-/// Tells all shards of the interest, then makes the client a subscriber and confirms it, in one step on its core.
 fn subscribe(coordinator: Coordinator, args: OwnedArgs, kind: Kind) -> Plan {
     Box::pin(async move {
         let names: Vec<Name> = args.as_args().slice(1).iter().map(Name::from).collect();
-        let (home, session) = (coordinator.origin().shard, coordinator.origin().session);
-        let held = names.clone();
-        let (unknown, others) = coordinator
-            .call(home, move |shard| {
-                let unknown = shard.pubsub.hold(kind, held.iter().map(|name| &name[..]));
-                (unknown, shard.others().collect::<Vec<_>>())
-            })
-            .await;
-        if !unknown.is_empty() {
-            let calls: Vec<_> = others
-                .into_iter()
-                .map(|other| {
-                    let unknown = unknown.clone();
-                    coordinator.call(other, move |shard| {
-                        unknown.iter().for_each(|name| shard.pubsub.note_interest(kind, name, home, true));
-                    })
-                })
-                .collect();
-            for call in calls {
-                call.await;
-            }
-        }
         let mut reply = coordinator.reply();
-        let reply = coordinator
-            .call(home, move |shard| {
-                shard.subscribe(kind, &names, session, |name, count| {
-                    confirm(&mut reply, kind.subscribed(), Some(name), count);
-                });
-                reply
-            })
-            .await;
+        for (name, count, _) in listen(&coordinator, kind, names).await {
+            confirm(&mut reply, kind.subscribed(), Some(&name), count);
+        }
         Ok(reply)
     })
+}
+
+/// Tells all shards of the interest, then makes the client a subscriber, in one step on its core that nothing comes between and the
+/// reply. Returns the names, with the client's count after each and whether it was new; nothing if the client has gone.
+pub(super) async fn listen(coordinator: &Coordinator, kind: Kind, names: Vec<Name>) -> Vec<(Name, u32, bool)> {
+    let (home, session) = (coordinator.origin().shard, coordinator.origin().session);
+    let held = names.clone();
+    let (unknown, others) = coordinator
+        .call(home, move |shard| {
+            let unknown = shard.pubsub.hold(kind, held.iter().map(|name| &name[..]));
+            (unknown, shard.others().collect::<Vec<_>>())
+        })
+        .await;
+    if !unknown.is_empty() {
+        let tell = |other| {
+            let unknown = unknown.clone();
+            coordinator.call(other, move |shard| {
+                unknown.iter().for_each(|name| shard.pubsub.note_interest(kind, name, home, true));
+            })
+        };
+        let calls: Vec<_> = others.into_iter().map(tell).collect();
+        for call in calls {
+            call.await;
+        }
+    }
+    coordinator.call(home, move |shard| shard.subscribe(kind, names, session)).await
 }
 
 fn confirm(reply: &mut Reply, word: &[u8], name: Option<&[u8]>, count: u32) {

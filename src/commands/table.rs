@@ -196,7 +196,7 @@ pub struct Command {
     pub parent: Option<CommandId>,
     /// The subcommands, for a container.
     pub children: Vec<CommandId>,
-    /// Whether it is answered by pushes that stand among messages (SUBSCRIBE): in their order, and whatever CLIENT REPLY says.
+    /// Whether it is answered by what stands among messages (SUBSCRIBE, MONITOR): in their order, and whatever CLIENT REPLY says.
     pub listens: bool,
     /// Position of the first key, 0 if there is none at a fixed place.
     pub first_key: usize,
@@ -338,7 +338,7 @@ fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, paren
         full_name,
         parent,
         children: Vec::new(),
-        listens: row.flags.has(Flags::PUBSUB) && row.name.ends_with("subscribe"),
+        listens: row.name == "monitor" || (row.flags.has(Flags::PUBSUB) && row.name.ends_with("subscribe")),
         first_key,
         key_range,
     });

@@ -11,11 +11,12 @@ use super::limits::{self, Passed};
 use super::routing::{Building, Owner, SpareBatches, owner};
 use crate::base::ShardId;
 use crate::base::time::Now;
+use crate::commands::monitor;
 use crate::commands::table::{Command, PlanFn, Run, SessionCx, Table, table};
 use crate::config::PipelineOrder;
 use crate::keyspace::Db;
 use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
-use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey};
+use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::cx::{DataFn, ServiceFn};
 use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, Message, Ticket};
 use crate::shard::waiters::{WaitEvent, WaiterId};
@@ -151,6 +152,9 @@ impl Engine {
                 break;
             }
         }
+        if !self.shard.shown.is_empty() {
+            self.shard.show_commands();
+        }
         self.pass_on();
         // A call of this turn may have ended the pause, and nothing else need happen here for a long time.
         self.release_held();
@@ -193,7 +197,7 @@ impl Engine {
     /// is taken for it any more, on others as soon as its plan has told them.
     pub fn remove_session(&mut self, key: SessionKey) {
         let Some(session) = self.shard.sessions.remove(key) else { return };
-        if session.subscriptions.any() {
+        if session.subscriptions != Subscriptions::default() {
             self.shard.unsubscribe_all(key);
         }
         if let Some(plan) = session.blocked {
@@ -423,6 +427,21 @@ impl Engine {
                 return Flow::Next;
             }
         };
+        let flow = self.route(session, command, args);
+        if self.shard.pubsub.is_watched()
+            && monitor::is_shown(command)
+            && let Flow::Next = flow
+        {
+            let mut shown = std::mem::take(&mut self.shard.shown);
+            monitor::line(&mut shown, &self.shard, session, command, args);
+            self.shard.shown = shown;
+        }
+        flow
+    }
+
+    /// Runs an admitted command, or sends it to where it runs.
+    #[inline]
+    fn route(&mut self, session: &mut Session, command: &'static Command, args: Args<'_>) -> Flow {
         match command.row.run {
             Run::Data(f) => match owner(command, args, self.shard.slots, self.shard.id) {
                 Owner::One(shard) => return self.data(session, command, f, shard, args),

@@ -59,7 +59,8 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
 }
 
 fn may_run_while_listening(command: &Command) -> bool {
-    command.listens || ["ping", "quit", "reset"].contains(&command.row.name)
+    // MONITOR goes on among replies.
+    (command.listens && command.row.name != "monitor") || ["ping", "quit", "reset"].contains(&command.row.name)
 }
 
 #[cold]

@@ -42,20 +42,32 @@ pub enum Kind {
     Pattern,
     /// A shard channel (SSUBSCRIBE).
     Shard,
+    /// All commands of all clients (MONITOR). Its one name is empty, and its messages are sent as they are.
+    Monitor,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Shard];
+    pub const ALL: [Kind; 4] = [Kind::Channel, Kind::Pattern, Kind::Shard, Kind::Monitor];
 
     /// The first word of the confirmation that a client is subscribed.
     pub fn subscribed(self) -> &'static [u8] {
-        [&b"subscribe"[..], b"psubscribe", b"ssubscribe"][self as usize]
+        match self {
+            Kind::Channel => b"subscribe",
+            Kind::Pattern => b"psubscribe",
+            Kind::Shard => b"ssubscribe",
+            Kind::Monitor => b"monitor",
+        }
     }
 
     /// The first word of the confirmation that it is not any more.
     pub fn unsubscribed(self) -> &'static [u8] {
-        [&b"unsubscribe"[..], b"punsubscribe", b"sunsubscribe"][self as usize]
+        match self {
+            Kind::Channel => b"unsubscribe",
+            Kind::Pattern => b"punsubscribe",
+            Kind::Shard => b"sunsubscribe",
+            Kind::Monitor => b"reset",
+        }
     }
 }
 
@@ -64,15 +76,15 @@ type Places = HashMap<Name, u32, ahash::RandomState>;
 
 /// The subscriptions of one shard. See the module.
 pub struct PubSub {
-    topics: [Topics; 3],
-    sessions: HashMap<SessionKey, [Places; 3], ahash::RandomState>,
+    topics: [Topics; 4],
+    sessions: HashMap<SessionKey, [Places; 4], ahash::RandomState>,
     /// Reused for each message, by protocol.
     frames: [Reply; 2],
 }
 
 impl Default for PubSub {
     fn default() -> PubSub {
-        let topics = [Topics::default(), Topics::of_patterns(), Topics::default()];
+        let topics = [Topics::default(), Topics::of_patterns(), Topics::default(), Topics::default()];
         PubSub { topics, sessions: HashMap::default(), frames: Default::default() }
     }
 }
@@ -105,6 +117,13 @@ impl Message<'_> {
         let frame = &mut self.frames[proto as usize];
         if frame.is_empty() {
             frame.set_proto(proto);
+            if self.kind == Kind::Monitor {
+                match self.payload {
+                    Payload::Bytes(lines) => frame.raw(lines),
+                    Payload::Blob(lines) => frame.raw(lines),
+                }
+                return frame;
+            }
             frame.push(if self.pattern.is_some() { 4 } else { 3 });
             match self.pattern {
                 Some(pattern) => {
@@ -128,6 +147,12 @@ impl PubSub {
     #[inline]
     pub fn is_silent(&self) -> bool {
         self.topics.iter().all(Topics::is_empty)
+    }
+
+    /// Whether somebody anywhere watches all commands.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        !self.topics[Kind::Monitor as usize].is_empty()
     }
 
     /// A plan of this shard is about to subscribe to these names: they count as wanted until [`PubSub::subscribe`] or
@@ -393,7 +418,7 @@ mod tests {
             let mut pubsub = PubSub::default();
             let mut model: BTreeSet<(u8, u64, u32)> = BTreeSet::new();
             for _ in 0..2000 {
-                let kind = Kind::ALL[rng.below(3) as usize];
+                let kind = Kind::ALL[rng.below(4) as usize];
                 let (n, session) = (rng.below(8), rng.below(20) as u32);
                 let name = format!("n{n}*");
                 match rng.below(10) {

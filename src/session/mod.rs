@@ -63,10 +63,12 @@ pub struct Subscriptions {
     pub patterns: u32,
     /// SSUBSCRIBE.
     pub shard_channels: u32,
+    /// MONITOR.
+    pub monitor: u32,
 }
 
 impl Subscriptions {
-    /// Whether there are any.
+    /// Whether there are any to channels.
     #[inline]
     pub fn any(self) -> bool {
         self.channels + self.patterns + self.shard_channels > 0

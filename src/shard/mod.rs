@@ -110,6 +110,8 @@ pub struct Shard {
     pub waiters: Waiters,
     /// Who listens to which channel.
     pub pubsub: PubSub,
+    /// Lines about this turn's commands, for those who watch (MONITOR).
+    pub shown: Vec<u8>,
     /// Messages for the session that is out of its table because it runs its commands, by protocol: see [`subscribers`].
     pub late: [Reply; 2],
     /// What plans of this core that wait are to be told; the driver hands it to them.
@@ -159,6 +161,7 @@ impl Shard {
             dropped: Vec::new(),
             waiters: Waiters::default(),
             pubsub: PubSub::default(),
+            shown: Vec::new(),
             late: Default::default(),
             wait_events: Vec::new(),
             told: Vec::new(),

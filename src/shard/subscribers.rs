@@ -9,7 +9,7 @@
 //! each of those before the turn ends; so what a client leaves unread is bounded by its limit and one turn's messages.
 
 use super::Shard;
-use crate::base::ShardId;
+use crate::base::{Blob, ShardId};
 use crate::pubsub::{Kind, Message, Name, Payload};
 use crate::resp::{Reply, Resp};
 use crate::session::{Closing, Session, SessionKey, Subscriptions};
@@ -34,6 +34,23 @@ impl Shard {
         })
     }
 
+    /// Sends what this turn's commands have left for watchers of any shard to them, in one piece each.
+    pub fn show_commands(&mut self) {
+        let lines = std::mem::take(&mut self.shown);
+        let here = self.deliver(Kind::Monitor, b"", Payload::Bytes(&lines));
+        debug_assert!(here == 0 || self.pubsub.is_watched());
+        let lines = Blob::new(lines);
+        for shard in self.pubsub.interested(Kind::Monitor, b"") {
+            let lines = lines.clone();
+            self.told.push((
+                shard,
+                Box::new(move |other: &mut Shard| {
+                    other.deliver(Kind::Monitor, b"", Payload::Bytes(&lines));
+                }),
+            ));
+        }
+    }
+
     /// Gives a session what has come for it while it ran. To be called between two of its commands, and at their end.
     #[inline]
     pub fn catch_up(&mut self, session: &mut Session) {
@@ -43,29 +60,23 @@ impl Shard {
         }
     }
 
-    /// What a plan of this shard has held becomes a subscription of its client. False if the client has gone meanwhile.
-    pub fn subscribe(
-        &mut self,
-        kind: Kind,
-        names: &[Name],
-        key: SessionKey,
-        mut confirm: impl FnMut(&Name, u32),
-    ) -> bool {
+    /// What a plan of this shard has held becomes a subscription of its client. Returns the names, with the client's count after
+    /// each and whether it was new; nothing if the client has gone meanwhile.
+    pub fn subscribe(&mut self, kind: Kind, names: Vec<Name>, key: SessionKey) -> Vec<(Name, u32, bool)> {
         let Some(session) = self.sessions.get_mut(key) else {
-            for name in names {
+            for name in &names {
                 if self.pubsub.release(kind, name) {
                     self.tell_of_end(kind, name);
                 }
             }
-            return false;
+            return Vec::new();
         };
-        for name in names {
-            if self.pubsub.subscribe(kind, name, key) {
-                *count(&mut session.subscriptions, kind) += 1;
-            }
-            confirm(name, confirmed(session.subscriptions, kind));
-        }
-        true
+        let mut subscribe = |name: Name| {
+            let new = self.pubsub.subscribe(kind, &name, key);
+            *count(&mut session.subscriptions, kind) += u32::from(new);
+            (name, confirmed(session.subscriptions, kind), new)
+        };
+        names.into_iter().map(&mut subscribe).collect()
     }
 
     /// Ends a subscription; false if there was none.
@@ -115,6 +126,7 @@ fn count(subscriptions: &mut Subscriptions, kind: Kind) -> &mut u32 {
         Kind::Channel => &mut subscriptions.channels,
         Kind::Pattern => &mut subscriptions.patterns,
         Kind::Shard => &mut subscriptions.shard_channels,
+        Kind::Monitor => &mut subscriptions.monitor,
     }
 }
 
@@ -123,5 +135,6 @@ pub fn confirmed(subscriptions: Subscriptions, kind: Kind) -> u32 {
     match kind {
         Kind::Channel | Kind::Pattern => subscriptions.channels + subscriptions.patterns,
         Kind::Shard => subscriptions.shard_channels,
+        Kind::Monitor => subscriptions.monitor,
     }
 }

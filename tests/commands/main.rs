@@ -25,6 +25,7 @@ mod hash;
 mod hostile;
 mod hyperloglog;
 mod list;
+mod monitor;
 mod pubsub;
 mod server;
 mod set;

@@ -184,7 +184,8 @@ impl Part {
             dbs: dbs.collect(),
             data: data_bytes(&shard.keyspace),
             dropped: shard.dropped.iter().map(|db| db.len() as u64).sum(),
-            names: Kind::ALL.map(|kind| shard.pubsub.counted_here(kind, shard.id) as u64),
+            names: [Kind::Channel, Kind::Pattern, Kind::Shard]
+                .map(|kind| shard.pubsub.counted_here(kind, shard.id) as u64),
             metrics: metrics.copy(latencies),
             ops_per_sec: metrics.ops_rate.per_second(mono_us),
             input_per_sec: metrics.input_rate.per_second(mono_us),
