@@ -418,7 +418,7 @@ fn store_here(
 ) -> Done {
     let request = Request::parse(args, 2, operation, Kind::Store, name)?;
     let result = compute(cx, &request)?.into_zset(cx.config().zset_limits());
-    store(cx, args.get(1), result, reply);
+    store(cx, args.get(1), result, name, reply);
     Ok(())
 }
 
@@ -441,7 +441,7 @@ fn store_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation, n
         let reply = coordinator
             .with_key(args.get(1), move |cx| {
                 let result = outcome.into_zset(cx.config().zset_limits());
-                store(cx, &destination, result, &mut reply);
+                store(cx, &destination, result, name, &mut reply);
                 reply
             })
             .await;

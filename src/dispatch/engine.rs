@@ -164,6 +164,13 @@ impl Engine {
         self.has_waiting()
     }
 
+    /// Something that is no command has changed this shard's keys between two messages.
+    pub fn step_is_over(&mut self) {
+        self.shard.serve_ready();
+        self.pass_on();
+        self.notice_disturbed();
+    }
+
     /// Hands what commands have to tell to those who wait, here and on other shards. Before any answer leaves: a plan that takes
     /// its waiters back relies on having heard by then whether one was served.
     fn pass_on(&mut self) {

@@ -3,8 +3,11 @@
 //! All of it in bounded slices between turns, and none of it wakes a core that has nothing due: the loop sleeps until
 //! [`Timers::next_us`], which is never when no key can expire and no client can time out.
 
+use crate::base::DbIndex;
 use crate::base::time::{Millis, Now};
+use crate::config::EventClass;
 use crate::dispatch::Engine;
+use crate::keyspace::Parts;
 use crate::rt::clock::Clock;
 use crate::session::Closing;
 use crate::shard::{Shard, Stop};
@@ -46,6 +49,7 @@ impl Timers {
         let busy = free_dropped(engine, clock);
         if engine.shard.active_expire && now.mono_us >= self.expire_from_us && engine.shard.keyspace.has_expiry() {
             self.expire(engine, now, clock);
+            engine.step_is_over();
         }
         if engine.shard.config.timeout > 0 && now.mono_us >= self.idle_from_us {
             self.idle_from_us = now.mono_us + IDLE_CHECK_US;
@@ -75,8 +79,18 @@ impl Timers {
         let cycle_us = EXPIRE_CYCLE_US + effort * EXPIRE_CYCLE_US_PER_EFFORT;
         let mut behind = false;
         'databases: for _ in 0..databases {
-            let db = &mut shard.keyspace.dbs_mut()[self.expire_db % databases];
-            while let Some(expired) = db.expire_parts(now.millis(), |object| expire_fields(object, now.millis())) {
+            let index = self.expire_db % databases;
+            let (number, events, config) = (DbIndex(index as u16), &mut shard.events, &shard.config);
+            let db = &mut shard.keyspace.dbs_mut()[index];
+            while let Some(Parts { key, result: expired, dead }) =
+                db.expire_parts(now.millis(), |object| expire_fields(object, now.millis()))
+            {
+                if expired > 0 {
+                    events.note(config, EventClass::HASH, "hexpired", number, &key);
+                }
+                if dead {
+                    events.note(config, EventClass::GENERIC, "del", number, &key);
+                }
                 shard.metrics.expired_fields += expired as u64;
                 shard.metrics.changes += expired as u64;
                 if clock.mono_us().saturating_sub(begun_us) > cycle_us {
@@ -86,7 +100,9 @@ impl Timers {
                 }
             }
             loop {
-                let progress = db.expire_due(now.millis(), EXPIRE_STEP, |_| ());
+                let progress = db.expire_due(now.millis(), EXPIRE_STEP, |record| {
+                    events.note(config, EventClass::EXPIRED, "expired", number, record.key());
+                });
                 shard.metrics.expired_keys += progress.expired as u64;
                 shard.metrics.changes += progress.expired as u64;
                 if !progress.more {

@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod cx;
+pub mod events;
 pub mod message;
 pub mod slots;
 pub mod subscribers;
@@ -28,6 +29,7 @@ use crate::resp::Reply;
 use crate::session::{SessionKey, Sessions};
 use access::AccessPolicy;
 use cx::{DataCx, DataFn};
+use events::KeyEvents;
 use message::Batch;
 use slots::SlotMap;
 use waiters::{WaitEvent, Waiters};
@@ -110,6 +112,8 @@ pub struct Shard {
     pub waiters: Waiters,
     /// Who listens to which channel.
     pub pubsub: PubSub,
+    /// What happened to keys, until it is published.
+    pub events: KeyEvents,
     /// Lines about this turn's commands, for those who watch (MONITOR).
     pub shown: Vec<u8>,
     /// Messages for the session that is out of its table because it runs its commands, by protocol: see [`subscribers`].
@@ -161,6 +165,7 @@ impl Shard {
             dropped: Vec::new(),
             waiters: Waiters::default(),
             pubsub: PubSub::default(),
+            events: KeyEvents::default(),
             shown: Vec::new(),
             late: Default::default(),
             wait_events: Vec::new(),
@@ -181,6 +186,7 @@ impl Shard {
             config: &self.config,
             rng: &mut self.rng,
             waiters: &mut self.waiters,
+            events: &mut self.events,
             touch,
             shard: self.id,
         }

@@ -19,6 +19,7 @@ mod harness;
 mod bitmap;
 mod blocking;
 mod connection;
+mod events;
 mod generic;
 mod geo;
 mod hash;

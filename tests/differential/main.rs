@@ -18,6 +18,7 @@ mod harness;
 mod command_table;
 mod compare;
 mod differences;
+mod events;
 mod hyperloglog;
 mod pubsub;
 mod run;
