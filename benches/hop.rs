@@ -28,18 +28,16 @@ impl Pair {
         let now = Now { unix_us: 1_700_000_000_000_000, mono_us: 1 };
         let mut engines: Vec<Engine> = (0..2)
             .map(|id| {
-                Engine::new(
-                    Shard::new(ShardSeed {
-                        id: ShardId(id),
-                        shards: 2,
-                        config: Config::default(),
-                        seed: u64::from(id),
-                        hasher: hasher.clone(),
-                        about: Arc::new(About::default()),
-                        now,
-                    }),
-                    mono_ns,
-                )
+                Engine::new(Shard::new(ShardSeed {
+                    id: ShardId(id),
+                    shards: 2,
+                    config: Config::default(),
+                    seed: u64::from(id),
+                    hasher: hasher.clone(),
+                    about: Arc::new(About::default()),
+                    now,
+                    clock_ns: mono_ns,
+                }))
             })
             .collect();
         let client = engines[0].shard.sessions.insert(|key| {

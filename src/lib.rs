@@ -27,7 +27,7 @@
 //! | [`session`] | one connection's state, and its replies in request order |
 //! | [`pubsub`] | who listens to which channel, here and on which other shards |
 //! | [`shard`] | one core's keys, sessions and counts; every message that crosses cores |
-//! | [`txn`] | commands over several shards: plans of calls |
+//! | [`txn`] | commands over several shards and transactions: plans of calls, and how they are put in one order |
 //! | [`commands`] | the table and the handlers, a file per family |
 //! | [`dispatch`] | the gate, then: run it here, elsewhere, or as a plan |
 //! | [`net`] | a core's event loop: sockets, mailboxes, timers |
@@ -49,9 +49,10 @@
 //! - Below `rt` nothing reads a clock, touches a file or draws a random number that it was not handed.
 //! - Unsafe code is denied, except in the leaves that say why: `keyspace::record` and files of `rt`.
 //! - A broken invariant stops the process with a report. A store that broke half-way through a write must not go on.
+//! - One order of all commands and transactions explains what every client sees; how, is told in [`txn`].
 //!
-//! Absent so far: persistence, replication, scripts, streams, reservations of transactions over
-//! several shards. The layers leave room for each; the README says what users can expect today.
+//! Absent so far: persistence, replication, scripts, streams. The layers leave room for each; the README says what users can
+//! expect today.
 
 pub mod base;
 pub mod commands;

@@ -56,8 +56,8 @@ const ABSENT: &[Family] = &[
     Family {
         name: "transactions",
         group: Some(Group::Transactions),
-        absent: "DISCARD, EXEC, MULTI, UNWATCH, WATCH",
-        remark: "",
+        absent: "",
+        remark: "isolated over all shards, as are commands of several keys",
     },
     Family { name: "list", group: Some(Group::List), absent: "", remark: "`list-compress-depth` has no effect" },
     Family { name: "set", group: Some(Group::Set), absent: "", remark: "" },

@@ -494,11 +494,13 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     field("sub", &n(u64::from(session.subscriptions.channels)));
     field("psub", &n(u64::from(session.subscriptions.patterns)));
     field("ssub", &n(u64::from(session.subscriptions.shard_channels)));
-    field("multi", b"-1");
+    let transaction = session.transaction.as_deref();
+    field("multi", &transaction.map_or_else(|| b"-1".to_vec(), |t| n(t.commands.len() as u64)));
+    field("watch", &n(session.watches.len() as u64));
     field("qbuf", &n(input as u64));
     field("qbuf-free", &n(input_free as u64));
     field("argv-mem", b"0");
-    field("multi-mem", b"0");
+    field("multi-mem", &n(transaction.map_or(0, |t| t.bytes) as u64));
     field("rbs", &n(output_room as u64));
     field("rbp", &n(output_room as u64));
     field("obl", &n(output as u64));

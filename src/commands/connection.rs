@@ -6,6 +6,7 @@ use super::client;
 use super::docs::Group;
 use super::server::REDIS_VERSION;
 use super::table::{Flags, Row, Run, SessionCx};
+use super::transaction::forget_watches;
 use crate::base::{DbIndex, num};
 use crate::resp::args::Args;
 use crate::resp::error::CommandError;
@@ -238,6 +239,7 @@ fn quit(cx: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), Co
 
 fn reset(cx: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
     cx.shard.unsubscribe_all(cx.session.key);
+    forget_watches(cx.session, cx.shard);
     cx.session.reset();
     cx.session.authenticated = cx.shard.config.requirepass.is_empty();
     reply.set_proto(cx.session.proto);

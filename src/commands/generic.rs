@@ -2,16 +2,15 @@
 //!
 //! Commands over all keys of a database (KEYS, SCAN, RANDOMKEY) have their handlers in [`super::walk`].
 //!
-//! RENAME and COPY with keys on two shards are plans. RENAME takes the record out of one shard and then puts it into the other;
-//! its driver runs every plan to its end, so no record is lost on the way, whatever becomes of the client. In between, for the
-//! time of a hop, neither name is there: rather that than a write to the old name that is acknowledged and then removed.
+//! RENAME and COPY with keys on two shards are plans, whose keys are reserved. RENAME takes the record out of one shard and then
+//! puts it into the other; its driver runs every plan to its end, so no record is lost on the way, whatever becomes of the client.
 //!
 //! Absent: DUMP, RESTORE and MIGRATE, whose formats are not here yet, and SORT.
 
 use super::docs::Group;
 use super::help;
 use super::keys::{KeyFlags, KeySpec};
-use super::table::{Flags, Row, Run, SessionCx};
+use super::table::{Flags, Reach, Row, Run, SessionCx};
 use super::walk;
 use crate::base::DbIndex;
 use crate::base::num::parse_i64;
@@ -23,6 +22,7 @@ use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::session::Merge;
 use crate::shard::access::AccessPolicy;
 use crate::shard::cx::{DataFn, ReadCx, WriteCx};
+use crate::shard::reservations::Access;
 use crate::txn::{Coordinator, Plan};
 
 const READ: KeyFlags = KeyFlags::RO.and(KeyFlags::ACCESS);
@@ -126,6 +126,7 @@ pub const ROWS: &[Row] = &[
         acl: &["dangerous"],
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         run: Run::Server(walk::keys),
+        reach: Reach::Walk(Access::Shared),
         ..GENERIC
     },
     Row {
@@ -211,6 +212,7 @@ pub const ROWS: &[Row] = &[
         flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS),
         tips: &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
         run: Run::Server(walk::randomkey),
+        reach: Reach::Walk(Access::Shared),
         ..GENERIC
     },
     Row {
@@ -249,6 +251,7 @@ pub const ROWS: &[Row] = &[
         flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS),
         tips: &["nondeterministic_output", "request_policy:special", "response_policy:special"],
         run: Run::Server(walk::scan),
+        reach: Reach::Walk(Access::Shared),
         ..GENERIC
     },
     Row {
@@ -614,30 +617,16 @@ fn renamenx_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let mut renamed = false;
         if !target {
             let name = from.to_vec();
+            // It may have expired since it was looked at.
             let record =
                 coordinator.with_key(from, move |cx| take_away(cx, &name)).await.ok_or(CommandError::NoSuchKey)?;
             let record = record.with_key(to);
-            // Somebody may have taken the new name meanwhile; then the record goes back, unless its old name is taken, too:
-            // that write came after ours and would have overwritten it.
-            let refused = coordinator.with_key(to, move |cx| put_if_free(cx, record)).await;
-            renamed = refused.is_none();
-            if let Some(record) = refused {
-                let record = record.with_key(from);
-                coordinator.with_key(from, move |cx| drop(put_if_free(cx, record))).await;
-            }
+            coordinator.with_key(to, move |cx| bring(cx, record)).await;
+            renamed = true;
         }
         reply.int(i64::from(renamed));
         Ok(reply)
     })
-}
-
-/// Puts a record in if its name is free, else hands it back.
-fn put_if_free(cx: &mut WriteCx<'_>, record: Record) -> Option<Record> {
-    if cx.lookup(record.key()).is_some() {
-        return Some(record);
-    }
-    bring(cx, record);
-    None
 }
 
 fn move_to_db(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {

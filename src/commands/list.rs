@@ -1,8 +1,7 @@
 //! Lists: both ends, ranges, searching, and queues between clients. Rows first, then the handlers by subject.
 //!
-//! LMOVE with two lists on two shards takes the element out of one and then puts it into the other; if the other has become
-//! something else in between, the element goes back. Commands that wait try, and are served, by the functions that their kin
-//! without a wait are made of.
+//! LMOVE with two lists on two shards looks at both, takes the element out of one and puts it into the other; both are reserved
+//! meanwhile. Commands that wait try, and are served, by the functions that their kin without a wait are made of.
 //!
 //! A range of more than [`STREAMED_ELEMENTS_MIN`] elements is not encoded by its handler but read out of a snapshot while it is
 //! sent: see `resp::reply::Pieces`.
@@ -747,13 +746,8 @@ async fn move_over(
     let name = source.clone();
     let popped = coordinator.with_key(&source, move |cx| pop_one(cx, &name, from, |item| item.to_vec())).await?;
     let Some(element) = popped else { return Ok(None) };
-    let (name, given) = (destination.clone(), element.clone());
-    if let Err(error) = coordinator.with_key(&destination, move |cx| put(cx, &name, to, &given)).await {
-        // The destination has become something else meanwhile: back to where the element was.
-        let name = source.clone();
-        coordinator.with_key(&source, move |cx| put(cx, &name, from, &element)).await?;
-        return Err(error);
-    }
+    let given = element.clone();
+    coordinator.with_key(&destination.clone(), move |cx| put(cx, &destination, to, &given)).await?;
     let mut reply = coordinator.reply();
     reply.bulk(&element);
     Ok(Some(reply))

@@ -33,6 +33,7 @@ pub mod set;
 pub mod sorted_set;
 pub mod string;
 pub mod table;
+pub mod transaction;
 mod walk;
 pub mod zset_algebra;
 pub mod zset_range;
@@ -58,6 +59,7 @@ pub static FAMILIES: &[&[Row]] = &[
     set::ROWS,
     sorted_set::ROWS,
     string::ROWS,
+    transaction::ROWS,
     zset_algebra::ROWS,
     zset_range::ROWS,
 ];

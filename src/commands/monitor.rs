@@ -43,7 +43,9 @@ const REDACTED: &[u8] = b"(redacted)";
 
 /// Whether watchers see this command.
 pub fn is_shown(command: &Command) -> bool {
-    !command.row.flags.has(Flags::ADMIN) && !command.row.flags.has(Flags::SKIP_MONITOR)
+    // EXEC is told where it is sent, behind what it runs.
+    let skipped = command.row.flags.has(Flags::SKIP_MONITOR) && !matches!(command.row.run, Run::Exec);
+    !command.row.flags.has(Flags::ADMIN) && !skipped
 }
 
 /// Appends the line of a command to `out`.

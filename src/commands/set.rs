@@ -510,13 +510,7 @@ fn smove_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let (name, wanted) = (source.clone(), member.clone());
         let taken = has && coordinator.with_key(&source, move |cx| take_member(cx, &name, &wanted)).await?;
         if taken {
-            let (name, wanted) = (destination.clone(), member.clone());
-            if let Err(error) = coordinator.with_key(&destination, move |cx| put_member(cx, &name, &wanted)).await {
-                // The destination has become something else meanwhile.
-                let name = source.clone();
-                coordinator.with_key(&source, move |cx| put_member(cx, &name, &member)).await?;
-                return Err(error);
-            }
+            coordinator.with_key(&destination.clone(), move |cx| put_member(cx, &destination, &member)).await?;
         }
         reply.int(i64::from(taken));
         Ok(reply)

@@ -16,6 +16,7 @@ use crate::resp::{Args, OwnedArgs};
 use crate::session::{Merge, Session};
 use crate::shard::Shard;
 use crate::shard::cx::{DataFn, ServiceFn};
+use crate::shard::reservations::Access;
 use crate::txn::{Coordinator, Plan};
 
 /// A handler that works on the connection's state. It runs at once on the connection's core.
@@ -52,8 +53,21 @@ pub enum Run {
     Session(SessionFn),
     /// A plan over services and all shards.
     Server(PlanFn),
+    /// EXEC: what the connection has queued, as one step. Only `dispatch` knows how to run other commands.
+    Exec,
     /// A container: it has subcommands and does nothing by itself.
     Container,
+}
+
+/// Which keys a command may touch, for reservations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Those that its key specifications name.
+    Named,
+    /// All keys of all shards at one instant.
+    Everything(Access),
+    /// All keys, shard by shard and slice by slice, and not at one instant unless inside a transaction.
+    Walk(Access),
 }
 
 macro_rules! flags {
@@ -158,6 +172,8 @@ pub struct Row {
     pub deprecated: Option<(&'static str, &'static str)>,
     /// How it runs.
     pub run: Run,
+    /// Which keys it may touch.
+    pub reach: Reach,
     /// For containers.
     pub subcommands: &'static [Row],
 }
@@ -178,6 +194,7 @@ impl Row {
         tips: &[],
         deprecated: None,
         run: Run::Container,
+        reach: Reach::Named,
         subcommands: &[],
     };
 }
@@ -205,6 +222,11 @@ pub struct Command {
 }
 
 impl Command {
+    /// Whether it works on data and nothing else.
+    pub fn is_data(&self) -> bool {
+        matches!(self.row.run, Run::Data(_) | Run::Split(..) | Run::Hops(..))
+    }
+
     /// Whether this many arguments (the name included, and the container's) will do.
     #[inline]
     pub fn accepts(&self, argc: usize) -> bool {

@@ -2,26 +2,33 @@
 //! sessions with something to send, and messages.
 //!
 //! Invariants: a session that runs commands is out of its table, and back in it before anything else runs; the batch that a read has
-//! opened is sealed before the read ends; a plan that was started is run to its end, whether or not its client stays.
+//! opened is sealed before the read ends; a plan that was started is run to its end, whether or not its client stays; a data
+//! command runs only if no reservation that conflicts stands before it, else it is parked with a place of its own.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use super::claims::Collector;
+use super::exec;
 use super::gate::{Verdict, admit};
 use super::limits::{self, Passed};
+use super::parts::{Client, Parts};
 use super::routing::{Building, Owner, SpareBatches, owner};
+use super::turns::ParkedBatches;
 use crate::base::ShardId;
 use crate::base::time::Now;
 use crate::commands::monitor;
-use crate::commands::table::{Command, PlanFn, Run, SessionCx, Table, table};
+use crate::commands::table::{Command, Run, SessionCx, Table, table};
+use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
 use crate::keyspace::Db;
 use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::cx::{DataFn, ServiceFn};
-use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, Message, Ticket};
+use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, Message, Ticket, Turn};
+use crate::shard::reservations::{Order, TxnId};
 use crate::shard::waiters::{WaitEvent, WaiterId};
 use crate::shard::{Run as TimedRun, Shard};
-use crate::txn::{Coordinator, Driver, Origin, Plan, Progress};
+use crate::txn::{ClaimsByShard, Coordinator, Driver, Origin, Outgoing, Plan, Progress};
 
 /// What a message leaves for the event loop to do, since it concerns sockets.
 pub enum Delivery {
@@ -53,8 +60,14 @@ struct RunningPlan {
     deadline_us: Option<u64>,
 }
 
+/// What a plan wants done on its own shard.
+enum LocalStep {
+    Call(Ticket, CallFn),
+    Turn(Box<Turn>),
+}
+
 /// Whether the session goes on with its next command.
-enum Flow {
+pub(super) enum Flow {
     Next,
     /// The command waits where it is, at the start of the input.
     Hold,
@@ -64,17 +77,23 @@ enum Flow {
 pub struct Engine {
     /// This core's shard.
     pub shard: Shard,
-    table: &'static Table,
-    clock_ns: fn() -> u64,
+    pub(super) table: &'static Table,
+    pub(super) clock_ns: fn() -> u64,
     plans: HashMap<u32, RunningPlan, ahash::RandomState>,
     next_plan: u32,
     /// When waits of plans are over: monotonic microseconds and the plan.
     deadlines: BTreeSet<(u64, u32)>,
-    local_calls: VecDeque<(Ticket, CallFn)>,
-    outgoing: Vec<(ShardId, Message)>,
+    local_steps: VecDeque<LocalStep>,
+    pub(super) outgoing: Vec<(ShardId, Message)>,
     ready: VecDeque<SessionKey>,
     dirty: Vec<SessionKey>,
     held: Vec<SessionKey>,
+    /// The places of sessions of this core whose next command waits for keys.
+    pub(super) parked_sessions: HashMap<SessionKey, Order, ahash::RandomState>,
+    /// Batches behind one that has a place. The one with the place is in the shard's table.
+    pub(super) parked_batches: ParkedBatches,
+    /// The place of the command that is to run next: its turn has come.
+    pub(super) granted: Option<Order>,
     building: Option<Building>,
     spare_batches: SpareBatches,
     spare_buildings: Vec<Building>,
@@ -82,20 +101,23 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine over a new shard. `clock_ns` is a monotonic clock in nanoseconds, used to time commands only.
-    pub fn new(shard: Shard, clock_ns: fn() -> u64) -> Engine {
+    /// An engine over a new shard.
+    pub fn new(shard: Shard) -> Engine {
         Engine {
-            shard,
             table: table(),
-            clock_ns,
+            clock_ns: shard.clock_ns,
+            shard,
             plans: HashMap::default(),
             next_plan: 0,
             deadlines: BTreeSet::new(),
-            local_calls: VecDeque::new(),
+            local_steps: VecDeque::new(),
             outgoing: Vec::new(),
             ready: VecDeque::new(),
             dirty: Vec::new(),
             held: Vec::new(),
+            parked_sessions: HashMap::default(),
+            parked_batches: HashMap::default(),
+            granted: None,
             building: None,
             spare_batches: Vec::new(),
             spare_buildings: Vec::new(),
@@ -142,15 +164,9 @@ impl Engine {
                 self.settle(session);
             }
         }
-        let deadline_ns = (self.clock_ns)().saturating_add(LOCAL_STEPS_NS);
-        while let Some((ticket, run)) = self.local_calls.pop_front() {
-            let answer = run(&mut self.shard);
-            self.shard.serve_ready();
-            self.pass_on();
-            self.answer(ticket, answer);
-            if !self.local_calls.is_empty() && (self.clock_ns)() > deadline_ns {
-                break;
-            }
+        self.run_turns();
+        if !self.local_steps.is_empty() {
+            self.run_local_steps();
         }
         if !self.shard.shown.is_empty() {
             self.shard.show_commands();
@@ -161,14 +177,31 @@ impl Engine {
         self.notice_disturbed();
         let latency = self.shard.config.latency_tracking;
         self.run.end(&mut self.shard.metrics, latency, (self.clock_ns)());
-        self.has_waiting()
+        self.has_work()
     }
 
-    /// Something that is no command has changed this shard's keys between two messages.
-    pub fn step_is_over(&mut self) {
+    fn run_local_steps(&mut self) {
+        let deadline_ns = (self.clock_ns)().saturating_add(LOCAL_STEPS_NS);
+        while let Some(step) = self.local_steps.pop_front() {
+            match step {
+                LocalStep::Call(ticket, run) => {
+                    let answer = run(&mut self.shard);
+                    self.serve_ready();
+                    self.answer(ticket, answer);
+                }
+                LocalStep::Turn(turn) => self.take_turn(self.shard.id, turn),
+            }
+            self.run_turns();
+            if !self.local_steps.is_empty() && (self.clock_ns)() > deadline_ns {
+                break;
+            }
+        }
+    }
+
+    /// Serves those who wait for keys that have changed, publishes what has happened, and passes on what that tells others.
+    pub fn serve_ready(&mut self) {
         self.shard.serve_ready();
         self.pass_on();
-        self.notice_disturbed();
     }
 
     /// Hands what commands have to tell to those who wait, here and on other shards. Before any answer leaves: a plan that takes
@@ -203,7 +236,7 @@ impl Engine {
     /// Removes a session whose connection is going. If it waits for data, the wait ends: on this shard at once, so that nothing
     /// is taken for it any more, on others as soon as its plan has told them.
     pub fn remove_session(&mut self, key: SessionKey) {
-        let Some(session) = self.shard.sessions.remove(key) else { return };
+        let Some(mut session) = self.shard.sessions.remove(key) else { return };
         if session.subscriptions != Subscriptions::default() {
             self.shard.unsubscribe_all(key);
         }
@@ -212,12 +245,23 @@ impl Engine {
             self.shard.serve_ready();
             self.shard.wait_events.push((plan, WaitEvent::Gone));
         }
+        if let Some(order) = self.parked_sessions.remove(&key) {
+            self.shard.release(order);
+            self.shard.serve_ready();
+        }
+        forget_watches(&mut session, &mut self.shard);
         self.pass_on();
+        self.run_turns();
+        self.notice_disturbed();
     }
 
-    /// Whether [`Engine::run_waiting`] has something to do.
+    /// Whether [`Engine::run_waiting`] has something to do, or sessions have something to send that was not looked at.
     pub fn has_waiting(&self) -> bool {
-        !self.ready.is_empty() || !self.local_calls.is_empty()
+        self.has_work() || !self.dirty.is_empty()
+    }
+
+    fn has_work(&self) -> bool {
+        !self.ready.is_empty() || !self.local_steps.is_empty()
     }
 
     /// Sessions that have output to send, are to be closed, or have gone quiet again. Each is listed once.
@@ -324,7 +368,7 @@ impl Engine {
     }
 
     /// Goes on with the input that a session has kept.
-    fn run_kept_input(&mut self, session: &mut Session) {
+    pub(super) fn run_kept_input(&mut self, session: &mut Session) {
         if session.stalled() || session.big.is_some() {
             return;
         }
@@ -408,12 +452,26 @@ impl Engine {
     /// One command.
     #[inline]
     fn command(&mut self, session: &mut Session, args: Args<'_>) -> Flow {
+        match self.granted.take() {
+            None => self.command_at(session, args, None),
+            Some(order) => {
+                let flow = self.command_at(session, args, Some(order));
+                self.shard.release(order);
+                self.serve_ready();
+                flow
+            }
+        }
+    }
+
+    #[inline]
+    fn command_at(&mut self, session: &mut Session, args: Args<'_>, granted: Option<Order>) -> Flow {
         let command = match admit(session, &self.shard, self.table, args) {
             Verdict::Run(command) => command,
             Verdict::Refuse(error, id) => {
                 if let Some(id) = id {
                     self.shard.metrics.commands.record_rejected(id);
                 }
+                let error = self.refused_in_transaction(session, error, id);
                 self.shard.metrics.count_error(error.code());
                 let silent = self.silent(session);
                 self.reply_here(session, silent, |reply| reply.error(&error));
@@ -434,7 +492,12 @@ impl Engine {
                 return Flow::Next;
             }
         };
-        let flow = self.route(session, command, args);
+        let flow = if session.transaction.is_some() && !exec::runs_inside_multi(command) {
+            self.enqueue(session, command, args);
+            Flow::Next
+        } else {
+            self.route(session, command, args, granted)
+        };
         if self.shard.pubsub.is_watched()
             && monitor::is_shown(command)
             && let Flow::Next = flow
@@ -448,35 +511,58 @@ impl Engine {
 
     /// Runs an admitted command, or sends it to where it runs.
     #[inline]
-    fn route(&mut self, session: &mut Session, command: &'static Command, args: Args<'_>) -> Flow {
+    fn route(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        args: Args<'_>,
+        granted: Option<Order>,
+    ) -> Flow {
         match command.row.run {
             Run::Data(f) => match owner(command, args, self.shard.slots, self.shard.id) {
-                Owner::One(shard) => return self.data(session, command, f, shard, args),
+                Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => unreachable!("a command of several keys is not a plain data command"),
             },
-            Run::Split(f, merge) => match owner(command, args, self.shard.slots, self.shard.id) {
-                Owner::One(shard) => return self.data(session, command, f, shard, args),
-                Owner::Several => return self.split(session, command, f, merge, args),
+            Run::Split(f, _) => match owner(command, args, self.shard.slots, self.shard.id) {
+                Owner::One(shard) => self.data(session, command, f, shard, args, granted),
+                Owner::Several => self.split(session, command, args),
             },
             Run::Hops(f, plan) => match owner(command, args, self.shard.slots, self.shard.id) {
-                Owner::One(shard) => return self.data(session, command, f, shard, args),
-                Owner::Several => self.start_plan(session, command, plan, args),
+                Owner::One(shard) => self.data(session, command, f, shard, args, granted),
+                Owner::Several => {
+                    let claims = self.claims(command, args);
+                    let args = OwnedArgs::from_args(args);
+                    self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args))
+                }
             },
-            Run::Server(_) if command.listens && self.must_wait_for_replies(session) => return Flow::Hold,
-            Run::Server(plan) => self.start_plan(session, command, plan, args),
+            Run::Server(plan) => {
+                let claims = self.claims(command, args);
+                let args = OwnedArgs::from_args(args);
+                self.start_plan(session, command, claims, |coordinator| plan(coordinator, args))
+            }
             Run::Spread(f, others, _) => {
                 let others = others(&mut self.shard, args);
                 let flow = match others.is_empty() {
-                    true => self.data(session, command, DataFn::Service(f), self.shard.id, args),
+                    true => self.data(session, command, DataFn::Service(f), self.shard.id, args, granted),
                     false => self.spread(session, command, f, &others, args),
                 };
                 self.shard.catch_up(session);
-                return flow;
+                flow
             }
-            Run::Session(f) => self.session_command(session, command, f, args),
+            Run::Session(f) => {
+                self.session_command(session, command, f, args);
+                Flow::Next
+            }
+            Run::Exec => self.exec(session, command),
             Run::Container => unreachable!("the gate refuses a bare container"),
         }
-        Flow::Next
+    }
+
+    /// What a command claims, by shard.
+    fn claims(&self, command: &Command, args: Args<'_>) -> ClaimsByShard {
+        let mut claims = Collector::new(self.shard.slots, self.shard.id, &self.shard.keyspace);
+        claims.add(command, args, false);
+        claims.finish()
     }
 
     /// A command whose keys have one owner.
@@ -488,8 +574,16 @@ impl Engine {
         f: DataFn,
         shard: ShardId,
         args: Args<'_>,
+        granted: Option<Order>,
     ) -> Flow {
         if self.must_wait(session, Some(shard)) {
+            return Flow::Hold;
+        }
+        if shard == self.shard.id
+            && !self.shard.reservations.is_empty()
+            && granted.is_none()
+            && self.park(session, command, args)
+        {
             return Flow::Hold;
         }
         let silent = self.silent(session);
@@ -520,6 +614,7 @@ impl Engine {
             out.set_proto(proto);
             let mark = out.mark();
             self.shard.run(f, command.id, db, touch, args, out);
+            self.shard.serve_ready();
             if silent {
                 out.truncate(mark);
             }
@@ -528,64 +623,32 @@ impl Engine {
             let shard = &mut self.shard;
             building.reply_here(silent, |reply| {
                 reply.set_proto(proto);
-                shard.run(f, command.id, db, touch, args, reply)
+                shard.run(f, command.id, db, touch, args, reply);
+                shard.serve_ready();
             });
         }
         Flow::Next
     }
 
-    /// A command that is run key by key on the owners of its keys.
-    fn split(
-        &mut self,
-        session: &mut Session,
-        command: &'static Command,
-        f: DataFn,
-        merge: Merge,
-        args: Args<'_>,
-    ) -> Flow {
-        if self.must_wait(session, None) {
-            return Flow::Hold;
-        }
-        let (first, _, step) = command.key_range.expect("split commands have their keys at a fixed distance");
-        let (first, step) = (first as usize, step as usize);
-        if !(args.len() - first).is_multiple_of(step) {
-            // MSET with a key too many: the handler knows the words for it.
-            return self.data(session, command, f, self.shard.id, args);
-        }
-        let silent = self.silent(session);
-        self.count(session, command);
-        self.shard.metrics.commands_processed += 1;
-        let (id, db, proto, touch) = (command.id, session.db, session.proto, !session.no_touch);
-        let parts = (args.len() - first) / step;
-        let mut building = self.building.take().unwrap_or_else(|| self.spare_buildings.pop().unwrap_or_default());
-        building.pending.routes.push(Route::Split { merge, parts: parts as u32, proto, silent });
-        let latency = self.shard.config.latency_tracking;
-        self.run.enter(id, true, &mut self.shard.metrics, latency, self.clock_ns);
-        let mut part_args = OwnedArgs::default();
-        for at in (first..args.len()).step_by(step) {
-            let shard = self.shard.slots.shard_of(args.get(at));
-            let positions = std::iter::once(0).chain(at..at + step).map(|i| (args, i));
-            if shard == self.shard.id {
-                part_args.clear();
-                for (args, i) in positions {
-                    match args.blob(i) {
-                        Some(blob) => part_args.push_blob(blob.clone()),
-                        None => part_args.push(args.get(i)),
-                    }
-                }
-                let shard = &mut self.shard;
-                building.reply_here(false, |reply| {
-                    reply.set_proto(proto);
-                    shard.run(f, id, db, touch, part_args.as_args(), reply)
-                });
-            } else {
-                self.shard.metrics.hops_out += 1;
-                let part = BatchCommand { run: f, id, argc: 0, first: 0, db, proto, touch, part: true };
-                building.send(shard, part, positions, false, &mut self.spare_batches);
-            }
-        }
-        self.building = Some(building);
-        Flow::Next
+    /// A command that is run key by key on the owners of its keys, all of them at one point of the serial order.
+    fn split(&mut self, session: &mut Session, command: &'static Command, args: Args<'_>) -> Flow {
+        let client = self.client(session);
+        let mut parts = Parts::of_plan();
+        let added = parts.add(command, args, client, self.shard.slots);
+        assert!(added, "a split command is made of data steps");
+        let claims = self.claims(command, args);
+        self.start_plan(session, command, claims, |coordinator| {
+            Box::pin(async move {
+                let mut reply = coordinator.reply();
+                parts.run(&coordinator, &mut reply).await;
+                Ok(reply)
+            })
+        })
+    }
+
+    /// On whose behalf a session's commands run.
+    pub(super) fn client(&self, session: &Session) -> Client {
+        Client { db: session.db, proto: session.proto, touch: !session.no_touch, home: self.shard.id }
     }
 
     /// A command that is run here and on other shards, with all its arguments.
@@ -620,14 +683,6 @@ impl Engine {
         }
         self.building = Some(building);
         Flow::Next
-    }
-
-    /// Whether a command has to wait because replies to earlier ones are not here yet. What it is answered by must not overtake
-    /// them, nor messages it.
-    fn must_wait_for_replies(&mut self, session: &mut Session) -> bool {
-        let waits = self.building.is_some() || !session.pending.is_empty();
-        session.ordered |= waits;
-        waits
     }
 
     /// `pipeline-order strict`: whether the command has to wait until what was sent to other shards has come back.
@@ -683,10 +738,20 @@ impl Engine {
         self.reply_here(session, silent, |out| out.append(&mut reply));
     }
 
-    /// Starts a command that takes several steps. What the client sent behind it waits.
-    fn start_plan(&mut self, session: &mut Session, command: &'static Command, plan: PlanFn, args: Args<'_>) {
-        // What was sent to other shards before goes out before: queues between shards keep their order.
+    /// Starts a command that takes several steps. What the client sent behind it waits; it waits for what was sent before it, if
+    /// that has gone to other shards.
+    pub(super) fn start_plan(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        claims: ClaimsByShard,
+        start: impl FnOnce(Coordinator) -> Plan,
+    ) -> Flow {
         self.seal(session);
+        if !session.pending.is_empty() {
+            session.ordered = true;
+            return Flow::Hold;
+        }
         self.shard.catch_up(session);
         let silent = self.silent(session) && !command.listens;
         self.count(session, command);
@@ -703,10 +768,9 @@ impl Engine {
             proto: session.proto,
             touch: !session.no_touch,
             now: self.shard.now,
+            clock_ns: self.clock_ns,
         };
-        let owned = OwnedArgs::from_args(args);
-        let driver =
-            Driver::new(origin, self.shard.slots, move |coordinator: Coordinator| -> Plan { plan(coordinator, owned) });
+        let driver = Driver::new(origin, self.shard.slots, claims, start);
         session.plan_running = true;
         session.pending.push_back(Pending::Plan(None));
         let started_ns = (self.clock_ns)();
@@ -715,19 +779,29 @@ impl Engine {
         if let Some(result) = self.drive(id) {
             self.finish_plan(id, session, result);
         }
+        Flow::Next
     }
 
     /// Runs a plan as far as it gets and sends its calls. Returns its result when it is done.
     fn drive(&mut self, id: u32) -> Option<Result<Reply, CommandError>> {
         let plan = self.plans.get_mut(&id)?;
         let progress = plan.driver.drive();
-        for (shard, call, run) in plan.driver.take_calls() {
+        for (shard, call, what) in plan.driver.take_outgoing() {
             let ticket = Ticket(u64::from(id) << 32 | u64::from(call));
-            if shard == self.shard.id {
-                self.local_calls.push_back((ticket, run));
-            } else {
-                self.shard.metrics.hops_out += 1;
-                self.outgoing.push((shard, Message::Call(Call { ticket, run })));
+            let here = shard == self.shard.id;
+            self.shard.metrics.hops_out += u64::from(!here);
+            match what {
+                Outgoing::Call(run) if here => self.local_steps.push_back(LocalStep::Call(ticket, run)),
+                Outgoing::Call(run) => self.outgoing.push((shard, Message::Call(Call { ticket, run }))),
+                Outgoing::Turn { standing, keep, run } => {
+                    let txn = TxnId { home: self.shard.id, number: u64::from(id) };
+                    let turn = Box::new(Turn { ticket, txn, standing, keep, run });
+                    if here {
+                        self.local_steps.push_back(LocalStep::Turn(turn));
+                    } else {
+                        self.outgoing.push((shard, Message::Turn(turn)));
+                    }
+                }
             }
         }
         match progress {
@@ -764,7 +838,7 @@ impl Engine {
     }
 
     /// An answer to a call has come.
-    fn answer(&mut self, ticket: Ticket, answer: crate::shard::message::Answer) {
+    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
         let id = (ticket.0 >> 32) as u32;
         // A plan that ended without waiting for all its calls leaves answers that nobody asks for.
         let Some(plan) = self.plans.get_mut(&id) else { return };
@@ -872,23 +946,36 @@ impl Engine {
     /// A message came from another shard.
     pub fn deliver(&mut self, from: ShardId, message: Message) -> Delivery {
         match message {
-            Message::Batch(mut batch) => {
-                let clock_ns = self.clock_ns;
-                self.shard.run_batch(&mut batch, clock_ns);
-                self.outgoing.push((from, Message::BatchDone(batch)));
+            Message::Batch(batch) => {
+                self.shard.metrics.hops_in += batch.commands.len() as u64;
+                self.take_batch(from, batch);
             }
             Message::BatchDone(batch) => self.batch_done(batch),
             Message::Call(Call { ticket, run }) => {
                 self.shard.metrics.hops_in += 1;
                 let answer = run(&mut self.shard);
-                self.shard.serve_ready();
-                self.pass_on();
+                self.serve_ready();
                 self.outgoing.push((from, Message::Answer(ticket, answer)));
             }
+            Message::Turn(turn) => {
+                self.shard.metrics.hops_in += 1;
+                self.take_turn(from, turn);
+            }
             Message::Answer(ticket, answer) => self.answer(ticket, answer),
+            Message::LateAnswer(ticket, answer) => {
+                self.outgoing.push((from, Message::Noted));
+                self.answer(ticket, answer);
+            }
+            Message::LateBatch(batch) => {
+                self.outgoing.push((from, Message::Noted));
+                self.batch_done(batch);
+            }
+            Message::Placed(order) => self.shard.reservations.settle(order),
+            Message::Parked | Message::Noted => {}
             Message::Adopt(adopted) => return Delivery::Adopt(adopted),
             Message::AdoptDone => return Delivery::Adopted,
         }
+        self.run_turns();
         Delivery::Done
     }
 
@@ -916,7 +1003,7 @@ impl Engine {
     }
 
     /// Gives a session that has run back to its table, with its limits checked and its output announced.
-    fn settle(&mut self, mut session: Box<Session>) {
+    pub(super) fn settle(&mut self, mut session: Box<Session>) {
         debug_assert!(self.building.is_none(), "a read's batch is sealed before the next read");
         self.shard.catch_up(&mut session);
         if session.ended && !session.waits() {
@@ -975,7 +1062,7 @@ impl Engine {
     }
 
     /// Sessions that a call has closed or woken, or that were sent messages, are looked at by the event loop.
-    fn notice_disturbed(&mut self) {
+    pub fn notice_disturbed(&mut self) {
         while let Some(key) = self.shard.disturbed.pop() {
             let Shard { sessions, config, now, .. } = &mut self.shard;
             if let Some(session) = sessions.get_mut(key)
@@ -990,7 +1077,7 @@ impl Engine {
     }
 
     /// Writes a reply of this core in its place in the order.
-    fn reply_here(&mut self, session: &mut Session, silent: bool, write: impl FnOnce(&mut Reply)) {
+    pub(super) fn reply_here(&mut self, session: &mut Session, silent: bool, write: impl FnOnce(&mut Reply)) {
         let proto = session.proto;
         if self.building.is_none() && session.pending.is_empty() {
             if !silent {
@@ -1008,7 +1095,7 @@ impl Engine {
 
     /// Whether the client does not want to see the reply of the command that comes now.
     #[inline]
-    fn silent(&mut self, session: &mut Session) -> bool {
+    pub(super) fn silent(&mut self, session: &mut Session) -> bool {
         match session.reply_mode {
             ReplyMode::On => false,
             ReplyMode::Off => true,

@@ -23,6 +23,8 @@ pub enum Verdict {
     CrossProtocol,
 }
 
+const NOT_IN_TRANSACTION: CommandError = CommandError::Custom("ERR Command not allowed inside a transaction");
+
 /// Checks one command of one client.
 #[inline]
 pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args<'_>) -> Verdict {
@@ -49,8 +51,13 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
     if session.only_listens() && !may_run_while_listening(command) {
         return Verdict::Refuse(only_listens(command), Some(command.id));
     }
+    if session.transaction.is_some() && command.row.flags.has(Flags::NO_MULTI) {
+        return Verdict::Refuse(NOT_IN_TRANSACTION, Some(command.id));
+    }
     if let Some(pause) = &shard.pause {
-        let holds = !pause.writes_only || command.row.flags.has(Flags::WRITE);
+        let runs_writes =
+            matches!(command.row.run, Run::Exec) && session.transaction.as_ref().is_some_and(|t| t.writes);
+        let holds = !pause.writes_only || command.row.flags.has(Flags::WRITE) || runs_writes;
         if holds && shard.now.millis() < pause.until {
             return Verdict::Hold;
         }

@@ -14,14 +14,20 @@
 //!
 //! Absent on purpose: what a command does (`commands`), how plans wait for each other (`txn`).
 
+mod claims;
 mod engine;
+mod exec;
 mod gate;
+#[cfg(test)]
+mod isolation;
 mod limits;
+mod parts;
 mod routing;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod simulation_pubsub;
+mod turns;
 
 pub use engine::{Delivery, Engine};
 pub use limits::INPUT_BYTES_WAITING_MAX;

@@ -5,7 +5,7 @@
 
 use crate::base::ShardId;
 use crate::commands::keys::each_key;
-use crate::commands::table::Command;
+use crate::commands::table::{Command, Run};
 use crate::resp::Args;
 use crate::resp::Reply;
 use crate::session::{PendingBatch, Route, Source};
@@ -43,7 +43,16 @@ pub fn owner(command: &Command, args: Args<'_>, slots: SlotMap, here: ShardId) -
         several |= owner.is_some_and(|o| o != shard);
         owner = Some(shard);
     });
-    if several { Owner::Several } else { Owner::One(owner.unwrap_or(here)) }
+    if !several {
+        return Owner::One(owner.unwrap_or(here));
+    }
+    if let (Run::Split(..), Some((first, _, step))) = (command.row.run, command.key_range)
+        && !(args.len() - first as usize).is_multiple_of(step as usize)
+    {
+        // MSET with a key too many: any shard's handler knows the words for it.
+        return Owner::One(here);
+    }
+    Owner::Several
 }
 
 /// Batches that have been there and back.
@@ -109,16 +118,7 @@ impl Building {
     ) {
         let source = self.source_of(shard, spare);
         let (_, batch) = self.messages[usize::from(source)].as_mut().expect("another shard's source has a message");
-        let first = batch.args.len() as u32;
-        let mut argc = 0;
-        for (args, at) in args {
-            match args.blob(at) {
-                Some(blob) => batch.args.push_blob(blob.clone()),
-                None => batch.args.push(args.get(at)),
-            }
-            argc += 1;
-        }
-        batch.commands.push(BatchCommand { first, argc, ..command });
+        batch.push(command, args);
         self.pending.routes.push(if silent { Route::Silent(source) } else { Route::One(source) });
     }
 

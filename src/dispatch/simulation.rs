@@ -3,6 +3,7 @@
 //!
 //! Order is kept per pair of shards, as the mailboxes keep it, and nowhere else.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -21,6 +22,18 @@ pub(super) struct Sim {
     mail: Vec<Vec<VecDeque<Message>>>,
     pub(super) rng: Rng,
     pub(super) now: Now,
+    /// Requests that each shard has received from each and not answered.
+    owed: Vec<Vec<u64>>,
+}
+
+thread_local! {
+    static TICKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The clock of all shards of a simulation: every reading is later than the one before.
+fn ticks() -> u64 {
+    TICKS.set(TICKS.get() + 1);
+    TICKS.get()
 }
 
 impl Sim {
@@ -37,12 +50,34 @@ impl Sim {
                     hasher: hasher.clone(),
                     about: Arc::new(About::default()),
                     now,
+                    clock_ns: ticks,
                 });
-                Engine::new(shard, || 0)
+                Engine::new(shard)
             })
             .collect();
         let mail = (0..shards).map(|_| (0..shards).map(|_| VecDeque::new()).collect()).collect();
-        Sim { engines, mail, rng: Rng::seed(seed), now }
+        let owed = vec![vec![0; usize::from(shards)]; usize::from(shards)];
+        Sim { engines, mail, rng: Rng::seed(seed), now, owed }
+    }
+
+    pub(super) fn engines(&mut self) -> &mut [Engine] {
+        &mut self.engines
+    }
+
+    pub(super) fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    /// A client sends this.
+    pub(super) fn send(&mut self, shard: usize, key: SessionKey, bytes: &[u8]) {
+        self.engines[shard].begin_turn(self.now);
+        self.engines[shard].receive(key, bytes);
+    }
+
+    /// Whether a client has got all its replies.
+    pub(super) fn is_quiet(&self, shard: usize, key: SessionKey) -> bool {
+        let session = self.engines[shard].shard.sessions.get(key).expect("it is connected");
+        !session.waits() && session.pending.is_empty() && session.input.is_empty()
     }
 
     pub(super) fn connect(&mut self, shard: usize) -> SessionKey {
@@ -62,6 +97,7 @@ impl Sim {
             let take = self.rng.below(self.mail[from][at].len() as u64 + 1);
             for _ in 0..take {
                 let message = self.mail[from][at].pop_front().expect("it was counted");
+                self.owed[at][from] += u64::from(message.is_request());
                 match self.engines[at].deliver(ShardId(from as u16), message) {
                     Delivery::Done => {}
                     Delivery::Adopt(_) | Delivery::Adopted => panic!("nobody accepts here"),
@@ -70,8 +106,14 @@ impl Sim {
         }
         let more = self.engines[at].run_waiting();
         for (to, message) in self.engines[at].take_outgoing() {
+            if !message.is_request() {
+                let owed = &mut self.owed[at][to.index()];
+                *owed = owed.checked_sub(1).expect("a reply answers exactly one request");
+            }
             self.mail[at][to.index()].push_back(message);
         }
+        // A reply that waited for something would hold a place in the queue that this something may need.
+        assert!(self.owed[at].iter().all(|owed| *owed == 0), "every request is answered in the turn that receives it");
         more
     }
 

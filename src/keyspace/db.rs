@@ -288,12 +288,12 @@ impl<H: HashKey> Db<H> {
     }
 
     /// Lets `expire` at one value of which parts are due; none if there is none. It takes out what is due, or some of it.
-    pub fn expire_parts<R>(&mut self, now: Millis, expire: impl FnOnce(&mut Object) -> R) -> Option<Parts<R>> {
+    pub fn expire_parts<R>(&mut self, now: Millis, expire: impl FnOnce(&[u8], &mut Object) -> R) -> Option<Parts<R>> {
         let (due, key) = self.parts.first().filter(|(due, _)| *due <= now)?.clone();
         let entry = self.find_mut(&key);
         let mut entry = entry.expect("a value of which parts expire is in the database");
         let (result, after, dead) = entry
-            .with_object(|object| (expire(object), object.next_expiry(), object.is_dead()))
+            .with_object(|object| (expire(&key, object), object.next_expiry(), object.is_dead()))
             .expect("only objects have parts that expire");
         if dead {
             entry.bury();

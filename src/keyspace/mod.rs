@@ -43,6 +43,11 @@ impl Keyspace {
         Keyspace { dbs: (0..databases).map(|_| Db::new(hasher.clone())).collect() }
     }
 
+    /// The hash of a key: the same in all databases of all shards of the process.
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.dbs[0].hash(key)
+    }
+
     /// A database. Panics if the index is not below the number of databases, which SELECT checks.
     pub fn db(&self, index: DbIndex) -> &Db {
         &self.dbs[index.index()]

@@ -10,6 +10,7 @@ use crate::dispatch::Engine;
 use crate::keyspace::Parts;
 use crate::rt::clock::Clock;
 use crate::session::Closing;
+use crate::shard::cx::Observers;
 use crate::shard::{Shard, Stop};
 use crate::types::{DataType, Hash, Object};
 
@@ -49,7 +50,8 @@ impl Timers {
         let busy = free_dropped(engine, clock);
         if engine.shard.active_expire && now.mono_us >= self.expire_from_us && engine.shard.keyspace.has_expiry() {
             self.expire(engine, now, clock);
-            engine.step_is_over();
+            engine.serve_ready();
+            engine.notice_disturbed();
         }
         if engine.shard.config.timeout > 0 && now.mono_us >= self.idle_from_us {
             self.idle_from_us = now.mono_us + IDLE_CHECK_US;
@@ -74,22 +76,24 @@ impl Timers {
     fn expire(&mut self, engine: &mut Engine, now: Now, clock: &Clock) {
         let shard = &mut engine.shard;
         let databases = shard.keyspace.dbs().len();
+        let mut observers = Observers { waiters: &mut shard.waiters, watched: &mut shard.watched };
         let begun_us = clock.mono_us();
         let effort = u64::from(shard.config.active_expire_effort.max(1)) - 1;
         let cycle_us = EXPIRE_CYCLE_US + effort * EXPIRE_CYCLE_US_PER_EFFORT;
         let mut behind = false;
         'databases: for _ in 0..databases {
-            let index = self.expire_db % databases;
-            let (number, events, config) = (DbIndex(index as u16), &mut shard.events, &shard.config);
-            let db = &mut shard.keyspace.dbs_mut()[index];
-            while let Some(Parts { key, result: expired, dead }) =
-                db.expire_parts(now.millis(), |object| expire_fields(object, now.millis()))
-            {
+            let index = DbIndex((self.expire_db % databases) as u16);
+            let (events, config) = (&mut shard.events, &shard.config);
+            let db = shard.keyspace.db_mut(index);
+            while let Some(Parts { key, result: expired, dead }) = db.expire_parts(now.millis(), |key, object| {
+                observers.changed(index, key);
+                expire_fields(object, now.millis())
+            }) {
                 if expired > 0 {
-                    events.note(config, EventClass::HASH, "hexpired", number, &key);
+                    events.note(config, EventClass::HASH, "hexpired", index, &key);
                 }
                 if dead {
-                    events.note(config, EventClass::GENERIC, "del", number, &key);
+                    events.note(config, EventClass::GENERIC, "del", index, &key);
                 }
                 shard.metrics.expired_fields += expired as u64;
                 shard.metrics.changes += expired as u64;
@@ -101,7 +105,8 @@ impl Timers {
             }
             loop {
                 let progress = db.expire_due(now.millis(), EXPIRE_STEP, |record| {
-                    events.note(config, EventClass::EXPIRED, "expired", number, record.key());
+                    observers.changed(index, record.key());
+                    events.note(config, EventClass::EXPIRED, "expired", index, record.key());
                 });
                 shard.metrics.expired_keys += progress.expired as u64;
                 shard.metrics.changes += progress.expired as u64;
@@ -172,7 +177,7 @@ fn close_idle(engine: &mut Engine, now: Now) {
     let idle_us = u64::try_from(engine.shard.config.timeout).unwrap_or(0) * 1_000_000;
     let mut closed = Vec::new();
     for session in engine.shard.sessions.iter_mut() {
-        let busy = session.plan_running || session.paused || !session.pending.is_empty();
+        let busy = session.plan_running || session.paused || session.parked || !session.pending.is_empty();
         if !busy && now.mono_us.saturating_sub(session.active_us) > idle_us {
             tracing::debug!("Closing idle client {}", session.peer);
             session.closing = Closing::Now;

@@ -236,9 +236,10 @@ async fn shard_main(id: ShardId, seed: Seed) {
         hasher: seed.hasher,
         about: seed.about,
         now: clock.now(),
+        clock_ns: clock::mono_ns,
     });
     let reactor = Reactor::new(ReactorParts {
-        engine: Engine::new(shard, clock::mono_ns),
+        engine: Engine::new(shard),
         ring,
         endpoint: seed.endpoint,
         parker: Parker::new(busy_poll),

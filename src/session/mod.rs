@@ -10,9 +10,11 @@
 
 mod outbox;
 mod table;
+mod transaction;
 
 pub use outbox::{Merge, Pending, PendingBatch, Route, Source};
 pub use table::Sessions;
+pub use transaction::{Queued, Transaction, WatchedKey};
 
 use std::collections::VecDeque;
 
@@ -138,6 +140,12 @@ pub struct Session {
     pub blocked: Option<u32>,
     /// Set while CLIENT PAUSE holds a command of this session back.
     pub paused: bool,
+    /// Set while its next command waits for keys that a transaction has reserved.
+    pub parked: bool,
+    /// What has been queued since MULTI.
+    pub transaction: Option<Box<Transaction>>,
+    /// What it watches.
+    pub watches: Vec<WatchedKey>,
 
     /// Replies ready to be sent.
     pub out: Reply,
@@ -197,6 +205,9 @@ impl Session {
             plan_running: false,
             blocked: None,
             paused: false,
+            parked: false,
+            transaction: None,
+            watches: Vec::new(),
             out: Reply::default(),
             pending: VecDeque::new(),
             next_batch: 0,
@@ -224,6 +235,7 @@ impl Session {
     pub fn stalled(&self) -> bool {
         self.plan_running
             || self.paused
+            || self.parked
             || self.ordered
             || self.pending.len() >= BATCHES_IN_FLIGHT_MAX
             || self.closing != Closing::No
@@ -234,9 +246,11 @@ impl Session {
         self.stalled() || self.queued || self.held_command.is_some()
     }
 
-    /// Bytes received from it that are held in memory.
+    /// Bytes received from it that are held in memory, those of commands in a transaction included.
     pub fn input_held(&self) -> usize {
-        self.input.len() + self.big.as_ref().map_or(0, |b| b.allocated_bytes())
+        self.input.len()
+            + self.big.as_ref().map_or(0, |b| b.allocated_bytes())
+            + self.transaction.as_ref().map_or(0, |t| t.bytes)
     }
 
     /// Bytes of replies held in memory for it.
@@ -251,8 +265,8 @@ impl Session {
         }
     }
 
-    /// Back to what it was when it connected, as RESET does. The caller decides about authentication,
-    /// and ends the subscriptions.
+    /// Back to what it was when it connected, as RESET does. The caller decides about authentication, and ends what it watches and
+    /// is subscribed to.
     pub fn reset(&mut self) {
         self.db = DbIndex(0);
         self.proto = Resp::V2;
@@ -261,5 +275,6 @@ impl Session {
         self.reply_mode = ReplyMode::On;
         self.no_evict = false;
         self.no_touch = false;
+        self.transaction = None;
     }
 }

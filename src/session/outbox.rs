@@ -57,6 +57,11 @@ pub struct Source {
 }
 
 impl Source {
+    /// These replies, which end there.
+    pub fn new(reply: Reply, ends: Vec<Mark>) -> Source {
+        Source { reply, ends, next: 0 }
+    }
+
     /// The next reply's extent.
     fn advance(&mut self) -> (Mark, Mark) {
         let start = if self.next == 0 { Mark::default() } else { self.ends[self.next - 1] };

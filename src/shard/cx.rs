@@ -20,6 +20,7 @@ use crate::shard::Shard;
 use crate::shard::access::AccessPolicy;
 use crate::shard::events::KeyEvents;
 use crate::shard::waiters::Waiters;
+use crate::shard::watched::Watched;
 use crate::types::{DataType, Object};
 
 /// A handler that reads one shard's data.
@@ -74,16 +75,33 @@ pub struct DataCx<'a> {
     pub config: &'a Config,
     /// The shard's own stream of random numbers.
     pub rng: &'a mut Rng,
-    /// Who waits for which key.
-    pub waiters: &'a mut Waiters,
     /// What happens to keys, for those who have asked for it.
     pub events: &'a mut KeyEvents,
+    /// Who is to know of changes.
+    pub observers: Observers<'a>,
     /// How a lookup stamps the record it finds.
     pub access: AccessPolicy,
     /// False under CLIENT NO-TOUCH: lookups leave the record's access word alone.
     pub touch: bool,
     /// Which shard this is.
     pub shard: ShardId,
+}
+
+/// Those who are told of every change of a key, be it by a command or because its time has come.
+pub struct Observers<'a> {
+    /// Clients that wait for data.
+    pub waiters: &'a mut Waiters,
+    /// Keys that clients watch.
+    pub watched: &'a mut Watched,
+}
+
+impl Observers<'_> {
+    /// A key has changed, come or gone.
+    #[inline]
+    pub fn changed(&mut self, db: DbIndex, key: &[u8]) {
+        self.waiters.signal(db, key);
+        self.watched.touch(db, key);
+    }
 }
 
 /// Permission to read. See the module.
@@ -163,7 +181,7 @@ impl<'a> ReadCx<'a> {
     /// Finds a live key. One whose time has come is removed on the way.
     #[inline]
     fn find(&mut self, key: &[u8], counted: bool, touched: bool) -> Option<EntryMut<'_>> {
-        let DataCx { keyspace, db, now, metrics, access, rng, touch, config, events, .. } = &mut self.cx;
+        let DataCx { keyspace, db, now, metrics, access, rng, touch, config, events, observers, .. } = &mut self.cx;
         let now = now.millis();
         let mut found = match keyspace.db_mut(*db).lookup(key) {
             Lookup::Found(entry) => Some(entry),
@@ -176,6 +194,7 @@ impl<'a> ReadCx<'a> {
             metrics.expired_keys += 1;
             metrics.changes += 1;
             events.note(config, EventClass::EXPIRED, "expired", *db, key);
+            observers.changed(*db, key);
         }
         if counted {
             metrics.keyspace_hits += u64::from(found.is_some());
@@ -398,7 +417,7 @@ impl<'a> WriteCx<'a> {
         create: bool,
         change: impl FnOnce(&mut T, &mut Env<'_>) -> R,
     ) -> Result<Option<R>, CommandError> {
-        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, waiters, events, .. } =
+        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, observers, events, .. } =
             &mut self.read.cx;
         let millis = now.millis();
         let db = keyspace.db_mut(*index);
@@ -432,13 +451,14 @@ impl<'a> WriteCx<'a> {
                 if before != after {
                     db.note_parts(key, before, after.filter(|_| !dead));
                 }
-                waiters.signal(*index, key);
+                observers.changed(*index, key);
                 return Ok(Some(result));
             }
             entry.bury();
             metrics.expired_keys += 1;
             metrics.changes += 1;
             events.note(config, EventClass::EXPIRED, "expired", *index, key);
+            observers.changed(*index, key);
         }
         if !create {
             return Ok(None);
@@ -455,7 +475,7 @@ impl<'a> WriteCx<'a> {
             }
             let Lookup::Vacant(place) = db.lookup(key) else { unreachable!("it was not there a moment ago") };
             place.insert(NewValue::Object(Box::new(value.into_object())), None, access.fresh(millis));
-            waiters.signal(*index, key);
+            observers.changed(*index, key);
         }
         Ok(Some(result))
     }
@@ -475,11 +495,11 @@ impl<'a> WriteCx<'a> {
     /// Gives `key` this value, whatever was there.
     #[inline]
     pub fn set(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl) {
-        let DataCx { keyspace, db, now, metrics, access, waiters, config, events, .. } = &mut self.read.cx;
+        let DataCx { keyspace, db, now, metrics, access, observers, config, events, .. } = &mut self.read.cx;
         let now = now.millis();
         let fresh = access.fresh(now);
         metrics.changes += 1;
-        waiters.signal(*db, key);
+        observers.changed(*db, key);
         match keyspace.db_mut(*db).lookup(key) {
             Lookup::Vacant(vacant) => {
                 events.note(config, EventClass::NEW, "new", *db, key);
@@ -512,7 +532,8 @@ impl<'a> WriteCx<'a> {
         key: &[u8],
         change: impl FnOnce(Option<Value<'_>>) -> Result<i64, CommandError>,
     ) -> Result<i64, CommandError> {
-        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, events, .. } = &mut self.read.cx;
+        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, events, observers, .. } =
+            &mut self.read.cx;
         let now = now.millis();
         let db = keyspace.db_mut(*index);
         let number = match db.lookup(key) {
@@ -529,6 +550,7 @@ impl<'a> WriteCx<'a> {
                 metrics.expired_keys += 1;
                 metrics.changes += 1;
                 events.note(config, EventClass::EXPIRED, "expired", *index, key);
+                observers.changed(*index, key);
                 match number {
                     Ok(number) => {
                         expired.assign(NewValue::Int(number), None, access.fresh(now));
@@ -546,6 +568,7 @@ impl<'a> WriteCx<'a> {
             }
         };
         metrics.changes += 1;
+        observers.changed(*index, key);
         Ok(number)
     }
 
@@ -553,6 +576,7 @@ impl<'a> WriteCx<'a> {
     /// string. Its encoding is `raw` afterwards, as in Redis.
     pub fn edit_string<R>(&mut self, key: &[u8], edit: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         self.changed(1);
+        self.signal(key);
         let mut entry = self.find(key, false, false).expect("the handler looked the key up before editing it");
         entry.with_blob_mut(edit)
     }
@@ -571,7 +595,7 @@ impl<'a> WriteCx<'a> {
         len_min: usize,
         change: impl FnOnce(&mut [u8], &mut Env<'_>) -> R,
     ) -> Result<R, CommandError> {
-        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, waiters, events, .. } =
+        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, observers, events, .. } =
             &mut self.read.cx;
         let millis = now.millis();
         let db = keyspace.db_mut(*index);
@@ -596,7 +620,7 @@ impl<'a> WriteCx<'a> {
                 for event in env.events.into_iter().flatten() {
                     events.note(config, EventClass::STRING, event, *index, key);
                 }
-                waiters.signal(*index, key);
+                observers.changed(*index, key);
                 return Ok(result);
             }
             entry.bury();
@@ -616,13 +640,14 @@ impl<'a> WriteCx<'a> {
         }
         let Lookup::Vacant(place) = db.lookup(key) else { unreachable!("it was not there a moment ago") };
         place.insert(raw_value(&mut bytes), None, access.fresh(millis));
-        waiters.signal(*index, key);
+        observers.changed(*index, key);
         Ok(result)
     }
 
     /// Appends to a string, which must exist, and returns its new length.
     pub fn append(&mut self, key: &[u8], tail: &[u8]) -> usize {
         self.changed(1);
+        self.signal(key);
         let mut entry = self.find(key, false, false).expect("the handler looked the key up before appending to it");
         entry.append(tail)
     }
@@ -633,6 +658,7 @@ impl<'a> WriteCx<'a> {
         entry.set_expire(expire);
         self.changed(1);
         self.notify(EventClass::GENERIC, if expire.is_some() { "expire" } else { "persist" }, key);
+        self.signal(key);
         true
     }
 
@@ -663,7 +689,7 @@ impl<'a> WriteCx<'a> {
     pub fn put_into(&mut self, db: DbIndex, record: Record) {
         let DataCx { events, config, .. } = &mut self.read.cx;
         events.note(config, EventClass::NEW, "new", db, record.key());
-        self.read.cx.waiters.signal(db, record.key());
+        self.read.cx.observers.changed(db, record.key());
         let db = self.read.cx.keyspace.db_mut(db);
         if let Some(old) = db.insert_record(record) {
             db.bury(old);
@@ -681,23 +707,32 @@ impl<'a> WriteCx<'a> {
 
     /// Empties the selected database and hands out what was in it, so that the caller can free it at its leisure.
     pub fn take_db(&mut self) -> Db {
+        let DataCx { keyspace, db, observers, .. } = &mut self.read.cx;
+        observers.watched.touch_db(*db, |key| keyspace.db(*db).find(key).is_some());
+        observers.waiters.signal_db(*db);
         let taken = self.read.db_mut().take();
-        self.read.cx.waiters.signal_db(self.read.cx.db);
         self.changed(taken.len() as u64);
         taken
     }
 
     /// Exchanges two databases of this shard.
     pub fn swap_dbs(&mut self, a: DbIndex, b: DbIndex) {
+        if a == b {
+            return;
+        }
         self.read.cx.keyspace.swap(a, b);
-        self.read.cx.waiters.signal_db(a);
-        self.read.cx.waiters.signal_db(b);
+        for (db, other) in [(a, b), (b, a)] {
+            let DataCx { keyspace, observers, .. } = &mut self.read.cx;
+            let is_there = |db: DbIndex, key: &[u8]| keyspace.db(db).find(key).is_some();
+            observers.watched.touch_db(db, |key| is_there(db, key) || is_there(other, key));
+            observers.waiters.signal_db(db);
+        }
         self.changed(1);
     }
 
     /// Tells those who wait for the key that it has changed.
     fn signal(&mut self, key: &[u8]) {
-        self.read.cx.waiters.signal(self.read.cx.db, key);
+        self.read.cx.observers.changed(self.read.cx.db, key);
     }
 
     /// Counts changes beyond the one that each method here counts by itself.

@@ -4,15 +4,20 @@
 //! has room for the reply can never block a reply (see `rt::mesh`). A message owns what it carries; nothing in it refers to
 //! memory of the sender's shard. The one kind of shared memory is a [`crate::base::Blob`], which nobody changes while it is
 //! shared.
+//!
+//! A request is answered in the step that receives it, always: were an answer to wait for a reservation, its credit would wait,
+//! too, and with enough of them the message that ends the reservation could not be sent. What has to wait for its turn is
+//! answered with [`Message::Parked`], and its result comes later as a request of its own.
 
 use std::any::Any;
 use std::os::fd::OwnedFd;
 
 use super::Shard;
 use super::cx::DataFn;
+use super::reservations::{Claims, Order, TxnId};
 use crate::base::DbIndex;
 use crate::metrics::CommandId;
-use crate::resp::OwnedArgs;
+use crate::resp::{Args, OwnedArgs};
 use crate::resp::{Mark, Reply, Resp};
 use crate::session::SessionKey;
 
@@ -24,8 +29,21 @@ pub enum Message {
     BatchDone(Box<Batch>),
     /// A function to be run on the receiver's shard.
     Call(Call),
-    /// What it returned.
+    /// A step of a transaction, to be run when its turn has come.
+    Turn(Box<Turn>),
+    /// What a call or a turn returned.
     Answer(Ticket, Answer),
+    /// The batch or turn waits; what comes of it comes as one of the next two.
+    Parked,
+    /// The same of a turn that has got its final place by this. The sender's own shard is to know of it before the turn comes: what
+    /// stands there behind a place that is not final cannot run, and it may be what the turn waits for.
+    Placed(Order),
+    /// The result of a turn that was parked.
+    LateAnswer(Ticket, Answer),
+    /// A batch that was parked, with the replies.
+    LateBatch(Box<Batch>),
+    /// It has arrived.
+    Noted,
     /// A connection that the receiver is to serve.
     Adopt(Box<Adopted>),
     /// It has been taken over.
@@ -35,7 +53,15 @@ pub enum Message {
 impl Message {
     /// Whether this message is answered by another, and so takes a credit.
     pub fn is_request(&self) -> bool {
-        matches!(self, Message::Batch(_) | Message::Call(_) | Message::Adopt(_))
+        matches!(
+            self,
+            Message::Batch(_)
+                | Message::Call(_)
+                | Message::Turn(_)
+                | Message::LateAnswer(..)
+                | Message::LateBatch(_)
+                | Message::Adopt(_)
+        )
     }
 }
 
@@ -55,6 +81,36 @@ pub struct Call {
     pub ticket: Ticket,
     /// What to run.
     pub run: CallFn,
+}
+
+/// A function that runs on another shard when its transaction's turn has come there, at this place in the order.
+pub type TurnFn = Box<dyn FnOnce(&mut Shard, Order) -> Answer + Send>;
+
+/// Where a transaction stands on a shard that is sent a step of it.
+pub enum Standing {
+    /// It has no place there: it gets the next one, not before this instant, and that is its final one.
+    New {
+        /// What it claims.
+        claims: Claims,
+        /// Monotonic nanoseconds.
+        at_least_ns: u64,
+    },
+    /// It has proposed one, and this is the final one.
+    Settled(Order),
+}
+
+/// One step of a transaction on one shard. See `txn`.
+pub struct Turn {
+    /// Given back with the answer.
+    pub ticket: Ticket,
+    /// Whose step it is.
+    pub txn: TxnId,
+    /// Its place.
+    pub standing: Standing,
+    /// Whether its claims stay until they are released; else they end with the step.
+    pub keep: bool,
+    /// What to do.
+    pub run: TurnFn,
 }
 
 /// A connection that was accepted on one core and is served on another.
@@ -116,6 +172,20 @@ pub struct Batch {
 const SPARE_BYTES_MAX: usize = 16 * 1024;
 
 impl Batch {
+    /// Adds a command; its arguments are copied.
+    pub fn push<'a>(&mut self, command: BatchCommand, args: impl Iterator<Item = (Args<'a>, usize)>) {
+        let first = self.args.len() as u32;
+        let mut argc = 0;
+        for (args, at) in args {
+            match args.blob(at) {
+                Some(blob) => self.args.push_blob(blob.clone()),
+                None => self.args.push(args.get(at)),
+            }
+            argc += 1;
+        }
+        self.commands.push(BatchCommand { first, argc, ..command });
+    }
+
     /// Empties it; false if it is too large to be kept.
     pub fn recycle(&mut self) -> bool {
         self.session = None;

@@ -11,10 +11,13 @@ pub mod access;
 pub mod cx;
 pub mod events;
 pub mod message;
+pub mod reservations;
 pub mod slots;
 pub mod subscribers;
 pub mod waiters;
+pub mod watched;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::rng::Rng;
@@ -28,11 +31,13 @@ use crate::resp::Args;
 use crate::resp::Reply;
 use crate::session::{SessionKey, Sessions};
 use access::AccessPolicy;
-use cx::{DataCx, DataFn};
+use cx::{DataCx, DataFn, Observers};
 use events::KeyEvents;
 use message::Batch;
+use reservations::{Order, Reservations, TxnId};
 use slots::SlotMap;
 use waiters::{WaitEvent, Waiters};
+use watched::Watched;
 
 /// What does not change while the server runs, for INFO and HELLO. Shared by all shards and never written to.
 #[derive(Debug, Default)]
@@ -118,6 +123,12 @@ pub struct Shard {
     pub shown: Vec<u8>,
     /// Messages for the session that is out of its table because it runs its commands, by protocol: see [`subscribers`].
     pub late: [Reply; 2],
+    /// Keys that clients of any shard watch.
+    pub watched: Watched,
+    /// Which keys transactions have reserved, and what waits for that to end.
+    pub reservations: Reservations,
+    /// A monotonic clock in nanoseconds: times commands, and gives transactions their places. All shards have the same.
+    pub clock_ns: fn() -> u64,
     /// What plans of this core that wait are to be told; the driver hands it to them.
     pub wait_events: Vec<(u32, WaitEvent)>,
     /// What other shards are to be told, in order; nobody waits for an answer.
@@ -142,6 +153,8 @@ pub struct ShardSeed {
     pub about: Arc<About>,
     /// The time.
     pub now: Now,
+    /// See [`Shard::clock_ns`].
+    pub clock_ns: fn() -> u64,
 }
 
 impl Shard {
@@ -168,6 +181,9 @@ impl Shard {
             events: KeyEvents::default(),
             shown: Vec::new(),
             late: Default::default(),
+            watched: Watched::default(),
+            reservations: Reservations::default(),
+            clock_ns: seed.clock_ns,
             wait_events: Vec::new(),
             told: Vec::new(),
             clients_by_shard: vec![0; usize::from(seed.shards)],
@@ -185,14 +201,15 @@ impl Shard {
             access: AccessPolicy::of(&self.config),
             config: &self.config,
             rng: &mut self.rng,
-            waiters: &mut self.waiters,
             events: &mut self.events,
+            observers: Observers { waiters: &mut self.waiters, watched: &mut self.watched },
             touch,
             shard: self.id,
         }
     }
 
-    /// Runs one data command and writes its reply or its error. True if it succeeded.
+    /// Runs one data command and writes its reply or its error. True if it succeeded. Those who wait for what it has changed are
+    /// served by the caller ([`Shard::serve_ready`]): after the command, or after the transaction that it is a part of.
     #[inline]
     pub fn run(
         &mut self,
@@ -204,9 +221,7 @@ impl Shard {
         reply: &mut Reply,
     ) -> bool {
         let mark = reply.mark();
-        let outcome = f.call(self, db, touch, args, reply);
-        self.serve_ready();
-        match outcome {
+        match f.call(self, db, touch, args, reply) {
             Ok(()) => true,
             Err(error) => {
                 reply.truncate(mark);
@@ -218,20 +233,58 @@ impl Shard {
         }
     }
 
-    /// Runs a batch that came from another shard and leaves the replies in it.
-    pub fn run_batch(&mut self, batch: &mut Batch, clock_ns: impl Fn() -> u64) {
-        let Batch { commands, args, reply, ends, .. } = batch;
+    /// Runs commands of a batch and leaves the replies in it: as separate commands, after each of which waiters are served, or
+    /// (`together`) as steps of one transaction, after which the caller has them served.
+    pub fn run_batch(&mut self, batch: &mut Batch, commands: Range<usize>, together: bool) {
+        let Batch { commands: all, args, reply, ends, .. } = batch;
+        let clock_ns = self.clock_ns;
         let mut run = Run::begin(clock_ns());
-        for command in commands.iter() {
-            run.enter(command.id, !command.part, &mut self.metrics, self.config.latency_tracking, &clock_ns);
+        for command in &all[commands] {
+            run.enter(command.id, !command.part, &mut self.metrics, self.config.latency_tracking, clock_ns);
             let args = args.command(command.first, command.argc);
             reply.set_proto(command.proto);
             self.run(command.run, command.id, command.db, command.touch, args, reply);
+            if !together {
+                self.serve_ready();
+            }
             ends.push(reply.mark());
-            self.metrics.hops_in += 1;
             self.metrics.commands_processed += u64::from(!command.part);
         }
         run.end(&mut self.metrics, self.config.latency_tracking, clock_ns());
+    }
+
+    /// Ends a reservation. Waiters that were put off because of it are looked at by the next [`Shard::serve_ready`].
+    pub fn release(&mut self, order: Order) {
+        for place in self.reservations.release(order) {
+            self.waiters.signal(place.0, &place.1);
+        }
+    }
+
+    /// As [`Shard::release`], by name; nothing if it has no reservation here.
+    pub fn release_txn(&mut self, txn: TxnId) {
+        if let Some(order) = self.reservations.order_of(txn) {
+            self.release(order);
+        }
+    }
+
+    /// Puts off serving those who wait for what a step of this transaction has changed until it is released.
+    pub fn defer_ready(&mut self, txn: TxnId) {
+        if self.waiters.has_ready()
+            && let Some(order) = self.reservations.order_of(txn)
+        {
+            for place in self.waiters.take_ready() {
+                self.reservations.defer(order, place);
+            }
+        }
+    }
+
+    /// Tells another shard, or this one at once.
+    pub fn tell(&mut self, to: ShardId, run: impl FnOnce(&mut Shard) + Send + 'static) {
+        if to == self.id {
+            run(self);
+        } else {
+            self.told.push((to, Box::new(run)));
+        }
     }
 }
 

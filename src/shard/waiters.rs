@@ -69,6 +69,8 @@ pub struct Waiter {
     pub serve: Option<ServeFn>,
     /// Whether it wants to hear that a key has gone (XREADGROUP).
     pub on_absence: bool,
+    /// Hashes of other keys of this shard that serving it changes (the destination of BLMOVE).
+    pub changes: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -85,7 +87,8 @@ struct Line {
     ready: bool,
 }
 
-type Place = (DbIndex, Vec<u8>);
+/// A key of a database.
+pub type Place = (DbIndex, Vec<u8>);
 
 /// Everyone who waits on this shard.
 #[derive(Default)]
@@ -112,6 +115,17 @@ impl Waiters {
     #[inline]
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
+    }
+
+    /// Takes the keys that wait to be served.
+    pub fn take_ready(&mut self) -> VecDeque<Place> {
+        let ready = std::mem::take(&mut self.ready);
+        for place in &ready {
+            if let Some(line) = self.lines.get_mut(place) {
+                line.ready = false;
+            }
+        }
+        ready
     }
 
     /// To be told of each change of a key.
@@ -234,6 +248,12 @@ impl Shard {
             let (_, waiter) = &self.waiters.waiters[&id];
             if absent && !waiter.on_absence {
                 continue;
+            }
+            // A transaction that is at this key, or is to be at one that serving it changes, comes first.
+            let hash = self.keyspace.db(db).hash(key);
+            if let Some(order) = self.reservations.blocks_serving(hash, &waiter.changes) {
+                self.reservations.defer(order, place.clone());
+                return;
             }
             let Some(serve) = waiter.serve.clone() else {
                 line.offered = Some(arrival);

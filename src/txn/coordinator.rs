@@ -1,4 +1,4 @@
-//! The coordinator's side of a plan: it turns calls into messages and answers into values.
+//! The coordinator's side of a plan: it turns calls into messages and answers into values, and reserves what the plan needs.
 //!
 //! Lives on the connection's core. The plan holds a [`Coordinator`], whoever drives it holds the [`Driver`]; both share one
 //! small port, and never across an await.
@@ -18,7 +18,8 @@ use crate::resp::{Reply, Resp};
 use crate::session::SessionKey;
 use crate::shard::Shard;
 use crate::shard::cx::WriteCx;
-use crate::shard::message::{Answer, CallFn};
+use crate::shard::message::{Answer, CallFn, Standing, TurnFn};
+use crate::shard::reservations::{Access, Claims, Order, TxnId};
 use crate::shard::slots::SlotMap;
 use crate::shard::waiters::WaitEvent;
 use crate::types::DataType;
@@ -45,19 +46,41 @@ pub struct Origin {
     pub touch: bool,
     /// When the command came.
     pub now: Now,
+    /// The shard's monotonic clock, in nanoseconds.
+    pub clock_ns: fn() -> u64,
+}
+
+/// What a plan sends to a shard.
+pub enum Outgoing {
+    /// Runs at once.
+    Call(CallFn),
+    /// Runs when the plan's turn has come there.
+    Turn {
+        /// The plan's place.
+        standing: Standing,
+        /// Whether its claims stay.
+        keep: bool,
+        /// What to run.
+        run: TurnFn,
+    },
 }
 
 #[derive(Default)]
 struct Port {
-    /// Calls that the driver has yet to send.
-    outgoing: Vec<(ShardId, u32, CallFn)>,
+    /// What the driver has yet to send.
+    outgoing: Vec<(ShardId, u32, Outgoing)>,
     /// Answers by call; a call's slot stays its own.
     answers: Vec<Option<Answer>>,
     /// Whether and until when the plan waits for data, monotonic microseconds.
     waits: Option<Option<u64>>,
     /// What a plan that waits has been told and has not taken note of.
     events: VecDeque<WaitEvent>,
+    /// Whether the plan's keys are reserved and it has its turn on all shards.
+    held: bool,
 }
+
+/// What a transaction claims, by shard, each shard once.
+pub type ClaimsByShard = Vec<(ShardId, Claims)>;
 
 /// A plan's way to the shards. See the module.
 #[derive(Clone)]
@@ -65,6 +88,7 @@ pub struct Coordinator {
     port: Rc<RefCell<Port>>,
     origin: Origin,
     slots: SlotMap,
+    claims: Rc<ClaimsByShard>,
 }
 
 impl Coordinator {
@@ -85,23 +109,54 @@ impl Coordinator {
         reply
     }
 
-    /// Sends `f` to a shard at once; the future waits for what it returns.
-    pub fn call<T, F>(&self, shard: ShardId, f: F) -> impl Future<Output = T> + use<T, F>
-    where
-        T: Send + 'static,
-        F: FnOnce(&mut Shard) -> T + Send + 'static,
-    {
+    /// The same plan on behalf of a command of a transaction, which may have changed the database or the protocol.
+    pub fn within(&self, db: DbIndex, proto: Resp, touch: bool) -> Coordinator {
+        Coordinator { origin: Origin { db, proto, touch, ..self.origin }, ..self.clone() }
+    }
+
+    /// The transaction that the plan is.
+    pub fn txn(&self) -> TxnId {
+        TxnId { home: self.origin.shard, number: u64::from(self.origin.plan) }
+    }
+
+    /// Whether what the plan does now is isolated: its keys are reserved on all shards, be it by itself or by the transaction
+    /// around it.
+    pub fn is_held(&self) -> bool {
+        self.port.borrow().held
+    }
+
+    fn send<T: Send + 'static>(&self, shard: ShardId, what: Outgoing) -> impl Future<Output = T> + use<T> {
         let mut port = self.port.borrow_mut();
         let slot = port.answers.len();
         port.answers.push(None);
-        let run: CallFn = Box::new(move |shard| Box::new(f(shard)) as Box<dyn Any + Send>);
-        port.outgoing.push((shard, u32::try_from(slot).expect("a plan makes few calls"), run));
+        port.outgoing.push((shard, u32::try_from(slot).expect("a plan makes few calls"), what));
         drop(port);
         let port = self.port.clone();
         poll_fn(move |_| match port.borrow_mut().answers[slot].take() {
             Some(answer) => Poll::Ready(*answer.downcast::<T>().expect("the call returned this type")),
             None => Poll::Pending,
         })
+    }
+
+    /// Sends `f` to a shard at once; the future waits for what it returns. It runs there as soon as it arrives: what the plan has
+    /// not reserved may be in the middle of another transaction.
+    pub fn call<T, F>(&self, shard: ShardId, f: F) -> impl Future<Output = T> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Shard) -> T + Send + 'static,
+    {
+        let (held, txn) = (self.is_held(), self.txn());
+        self.send(
+            shard,
+            Outgoing::Call(Box::new(move |shard| {
+                let result = f(shard);
+                // Who waits for what a transaction changes is served after it.
+                if held {
+                    shard.defer_ready(txn);
+                }
+                Box::new(result) as Box<dyn Any + Send>
+            })),
+        )
     }
 
     /// Sends a data step to the owner of `key`, in the client's database.
@@ -130,6 +185,192 @@ impl Coordinator {
         self.with_key(key, move |cx| Ok(cx.typed::<T>(&name)?.cloned()))
     }
 
+    /// Sends `f` to all shards at once and waits for all; the results are in shard order.
+    pub async fn call_all<T: Send + 'static>(&self, f: impl Fn(&mut Shard) -> T + Clone + Send + 'static) -> Vec<T> {
+        let calls: Vec<_> = self
+            .slots
+            .all()
+            .map(|shard| {
+                let f = f.clone();
+                self.call(shard, move |shard| f(shard))
+            })
+            .collect();
+        let mut results = Vec::with_capacity(calls.len());
+        for call in calls {
+            results.push(call.await);
+        }
+        results
+    }
+
+    // ---- reservations
+
+    /// The shards on which the command claims something.
+    pub fn participants(&self) -> impl ExactSizeIterator<Item = ShardId> + '_ {
+        self.claims.iter().map(|(shard, _)| *shard)
+    }
+
+    /// What the command claims on one shard.
+    pub(super) fn claims_on(&self, shard: ShardId) -> Option<&Claims> {
+        self.claims.iter().find(|(owner, _)| *owner == shard).map(|(_, claims)| claims)
+    }
+
+    /// The same plan with other claims than its command's keys: all keys of all shards.
+    pub fn claiming_everything(&self, access: Access) -> Coordinator {
+        let claims = self.slots.all().map(|shard| (shard, Claims::everything(access))).collect();
+        Coordinator { claims: Rc::new(claims), ..self.clone() }
+    }
+
+    /// Reserves what the command claims and waits until it has its turn on every shard. From then on until
+    /// [`Coordinator::release`] all calls of the plan are one step to everybody else. Nothing if that is so already.
+    pub async fn reserve(&self) {
+        if self.is_held() {
+            return;
+        }
+        if !self.claims.is_empty() {
+            let steps = self.claims.iter().map(|(shard, _)| (*shard, |_: &mut Shard| ())).collect();
+            self.schedule(steps, true).await;
+        }
+        self.port.borrow_mut().held = true;
+    }
+
+    /// Ends the reservation. Does not wait: whatever this plan or its client sends to a shard from now on arrives there later.
+    pub fn release(&self) {
+        let txn = self.txn();
+        self.port.borrow_mut().held = false;
+        for (shard, _) in self.claims.iter() {
+            drop(self.call(*shard, move |shard| shard.release_txn(txn)));
+        }
+    }
+
+    /// Runs these steps as one: reserves before and releases after them, unless the transaction around does.
+    pub async fn isolated<T>(&self, steps: impl Future<Output = T>) -> T {
+        if self.is_held() {
+            return steps.await;
+        }
+        self.reserve().await;
+        let result = steps.await;
+        self.release();
+        result
+    }
+
+    /// Runs one step on every shard, all of them one step to everybody else. For commands that claim everything.
+    pub async fn transact_all<T: Send + 'static>(
+        &self,
+        f: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
+    ) -> Vec<T> {
+        let steps = self.slots.all().map(|shard| {
+            let f = f.clone();
+            (shard, move |shard: &mut Shard| f(shard))
+        });
+        self.transact(steps.collect()).await
+    }
+
+    /// Runs one step on each of these shards, all of them one step to everybody else, and returns what they return. The shards are
+    /// those on which the command claims something.
+    pub async fn transact<T, F>(&self, steps: Vec<(ShardId, F)>) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Shard) -> T + Send + 'static,
+    {
+        if self.is_held() || steps.is_empty() {
+            let calls: Vec<_> = steps.into_iter().map(|(shard, step)| self.call(shard, step)).collect();
+            let mut results = Vec::with_capacity(calls.len());
+            for call in calls {
+                results.push(call.await);
+            }
+            return results;
+        }
+        self.schedule(steps, false).await
+    }
+
+    /// The scheme that the module above tells of. The shards are exactly those of the claims.
+    async fn schedule<T, F>(&self, steps: Vec<(ShardId, F)>, keep: bool) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Shard) -> T + Send + 'static,
+    {
+        let home = self.origin.shard;
+        let last = match steps.iter().filter(|(shard, _)| *shard != home).count() {
+            0 => home,
+            1 => steps.iter().map(|(shard, _)| *shard).find(|shard| *shard != home).expect("it was counted"),
+            _ => return self.schedule_several(steps, keep).await,
+        };
+        // One shard decides alone, with what home has proposed if home takes part.
+        let proposed = match steps.len() {
+            1 => None,
+            _ => Some(self.propose(home).await),
+        };
+        let mut results: Vec<Option<T>> = steps.iter().map(|_| None).collect();
+        let mut at_home = None;
+        let mut order = None;
+        for (at, (shard, step)) in steps.into_iter().enumerate() {
+            if shard == last {
+                let at_least_ns = proposed.map_or(0, |order: Order| order.ns);
+                let standing = Standing::New { claims: self.claims_of(shard), at_least_ns };
+                let (place, result) = self.turn(shard, standing, keep, step).await;
+                order = Some(place);
+                results[at] = Some(result);
+            } else {
+                at_home = Some((at, step));
+            }
+        }
+        if let Some((at, step)) = at_home {
+            let place = order.expect("the last shard has decided");
+            results[at] = Some(self.turn(home, Standing::Settled(place), keep, step).await.1);
+        }
+        results.into_iter().map(|result| result.expect("every step has run")).collect()
+    }
+
+    async fn schedule_several<T, F>(&self, steps: Vec<(ShardId, F)>, keep: bool) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Shard) -> T + Send + 'static,
+    {
+        let proposals: Vec<_> = steps.iter().map(|(shard, _)| self.propose(*shard)).collect();
+        let mut latest: Option<Order> = None;
+        for proposal in proposals {
+            latest = latest.max(Some(proposal.await));
+        }
+        let order = latest.expect("there are several shards");
+        let turns: Vec<_> =
+            steps.into_iter().map(|(shard, step)| self.turn(shard, Standing::Settled(order), keep, step)).collect();
+        let mut results = Vec::with_capacity(turns.len());
+        for turn in turns {
+            results.push(turn.await.1);
+        }
+        results
+    }
+
+    fn claims_of(&self, shard: ShardId) -> Claims {
+        self.claims_on(shard).expect("steps run on shards that the command claims something on").clone()
+    }
+
+    fn propose(&self, shard: ShardId) -> impl Future<Output = Order> + use<> {
+        let (txn, claims) = (self.txn(), self.claims_of(shard));
+        self.call(shard, move |shard| {
+            let order = shard.reservations.next_order(txn, 0, (shard.clock_ns)());
+            shard.reservations.propose(order, claims);
+            order
+        })
+    }
+
+    fn turn<T, F>(
+        &self,
+        shard: ShardId,
+        standing: Standing,
+        keep: bool,
+        step: F,
+    ) -> impl Future<Output = (Order, T)> + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Shard) -> T + Send + 'static,
+    {
+        let run: TurnFn = Box::new(move |shard, order| Box::new((order, step(shard))) as Answer);
+        self.send(shard, Outgoing::Turn { standing, keep, run })
+    }
+
+    // ---- waiting for data
+
     /// From now on the plan waits for data, until this time if there is one, and its driver passes events on.
     pub(super) fn begin_wait(&self, until_us: Option<u64>) {
         self.port.borrow_mut().waits = Some(until_us);
@@ -153,23 +394,6 @@ impl Coordinator {
     pub(super) fn next_event(&self) -> Option<WaitEvent> {
         self.port.borrow_mut().events.pop_front()
     }
-
-    /// Sends `f` to all shards at once and waits for all; the results are in shard order.
-    pub async fn call_all<T: Send + 'static>(&self, f: impl Fn(&mut Shard) -> T + Clone + Send + 'static) -> Vec<T> {
-        let calls: Vec<_> = self
-            .slots
-            .all()
-            .map(|shard| {
-                let f = f.clone();
-                self.call(shard, move |shard| f(shard))
-            })
-            .collect();
-        let mut results = Vec::with_capacity(calls.len());
-        for call in calls {
-            results.push(call.await);
-        }
-        results
-    }
 }
 
 /// Where a plan stands after it was driven.
@@ -187,14 +411,19 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts a plan; nothing runs before the first [`Driver::drive`].
-    pub fn new(origin: Origin, slots: SlotMap, start: impl FnOnce(Coordinator) -> Plan) -> Driver {
+    /// Starts a plan for a command that claims this; nothing runs before the first [`Driver::drive`].
+    pub fn new(
+        origin: Origin,
+        slots: SlotMap,
+        claims: ClaimsByShard,
+        start: impl FnOnce(Coordinator) -> Plan,
+    ) -> Driver {
         let port = Rc::new(RefCell::new(Port::default()));
-        let plan = start(Coordinator { port: port.clone(), origin, slots });
+        let plan = start(Coordinator { port: port.clone(), origin, slots, claims: Rc::new(claims) });
         Driver { plan, port }
     }
 
-    /// Runs the plan as far as it gets without an answer. What it wants to call is then in [`Driver::take_calls`].
+    /// Runs the plan as far as it gets without an answer. What it wants to send is then in [`Driver::take_outgoing`].
     pub fn drive(&mut self) -> Progress {
         match self.plan.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Pending => Progress::Waiting,
@@ -202,8 +431,8 @@ impl Driver {
         }
     }
 
-    /// The calls that the plan made since the last time: to which shard, under which number, and what to run.
-    pub fn take_calls(&mut self) -> Vec<(ShardId, u32, CallFn)> {
+    /// What the plan sends since the last time: to which shard, under which number, and what.
+    pub fn take_outgoing(&mut self) -> Vec<(ShardId, u32, Outgoing)> {
         std::mem::take(&mut self.port.borrow_mut().outgoing)
     }
 

@@ -164,3 +164,16 @@ fn a_client_reads_events_of_its_own_commands_after_their_replies() {
         }
     });
 }
+
+#[test]
+fn a_transaction_tells_of_each_of_its_commands() {
+    at_both_counts(|server| {
+        let mut listener = listener(server, "EA");
+        let mut client = server.connect();
+        for line in ["MULTI", "SET {k}a v", "RPUSH {k}l x", "SELECT 1", "SET {k}b v", "DEL {k}b", "EXEC"] {
+            client.line(line);
+        }
+        let expected = ["@0__:set {k}a", "@0__:rpush {k}l", "@1__:set {k}b", "@1__:del {k}b"];
+        assert_eq!(events(&mut listener, 4), expected.map(|text| format!("event{text}")));
+    });
+}

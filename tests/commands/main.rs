@@ -32,6 +32,7 @@ mod server;
 mod set;
 mod sorted_set;
 mod string;
+mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -41,6 +41,10 @@ const SCRIPT: &[&[&str]] = &[
     &["SUBSCRIBE", "c"],
     &["UNSUBSCRIBE"],
     &["BLPOP", "none", "0.01"],
+    &["MULTI"],
+    &["SET", "key", "v"],
+    &["LPUSH", "list", "v"],
+    &["EXEC"],
     &["RESET"],
     &["ECHO", "the-end"],
 ];

@@ -396,3 +396,25 @@ fn a_subscriber_that_stops_reading_is_cut_and_others_lose_nothing() {
         assert_eq!(list.lines().count(), 2);
     });
 }
+
+#[test]
+fn a_transaction_publishes_when_it_runs() {
+    at_both_counts(&[], |server| {
+        let mut listeners: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+        listeners.iter_mut().for_each(|client| assert_eq!(say(client, "SUBSCRIBE a"), "[subscribe, a, 1]"));
+        let mut client = server.connect_resp3();
+        assert_eq!(say(&mut client, "MULTI"), "+OK");
+        for line in ["SET k v", "PUBLISH a one", "SPUBLISH a x", "SUBSCRIBE mine", "PUBLISH a two", "PUBSUB NUMSUB a"] {
+            assert_eq!(say(&mut client, line), "+QUEUED");
+        }
+        assert_eq!(server.connect().line("PUBLISH a zero"), Value::Int(4));
+        assert_eq!(say(&mut client, "EXEC"), "[+OK, 4, 0, push[subscribe, mine, 1], 4, [a, 4]]");
+        for listener in &mut listeners {
+            for message in ["zero", "one", "two"] {
+                assert_eq!(next(listener), format!("[message, a, {message}]"));
+            }
+        }
+        assert_eq!(server.connect().line("PUBLISH mine x"), Value::Int(1));
+        assert_eq!(next(&mut client), "push[message, mine, x]");
+    });
+}

@@ -44,6 +44,10 @@ const HELP: &[(&str, &str)] = &[
     ("QUICKLIST-PACKED-THRESHOLD <size>", "Accepted and without effect."),
     ("SDSLEN <key>", "The lengths of a key and its value."),
     ("SEGFAULT", "Ends the server at once, as a bad memory access would."),
+    (
+        "RESERVATIONS <ON|OFF>",
+        "Off: commands over several shards are not isolated any more, for tests that have to see it.",
+    ),
     ("SET-ACTIVE-EXPIRE <0|1>", "Stops or resumes the removal of expired keys that nobody asks for."),
     ("SLEEP <seconds>", "Stops every core for so long; decimals are allowed."),
     ("STRINGMATCH-LEN <pattern> <text>", "Whether the glob pattern matches the text."),
@@ -106,6 +110,15 @@ async fn run(coordinator: &Coordinator, owned: OwnedArgs, reply: &mut Reply) -> 
         (b"set-active-expire", 3) => {
             let active = num::parse_i64(args.get(2)).unwrap_or(0) != 0;
             coordinator.call_all(move |shard| shard.active_expire = active).await;
+            reply.ok();
+        }
+        (b"reservations", 3) => {
+            let enforced = match args.get(2).to_ascii_lowercase().as_slice() {
+                b"on" => true,
+                b"off" => false,
+                _ => return Err(CommandError::Syntax),
+            };
+            coordinator.call_all(move |shard| shard.reservations.enforce(enforced)).await;
             reply.ok();
         }
         (b"object", 3) => {

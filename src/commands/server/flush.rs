@@ -1,14 +1,16 @@
 //! FLUSHDB and FLUSHALL.
 //!
-//! Emptying a database is one step on each shard, whatever its size: the full table is taken out and put among the shard's
-//! dropped ones, whose memory is given back in slices. ASYNC leaves that to the event loop; SYNC has it done slice by slice
+//! Emptying a database is one step on each shard, whatever its size, and one step to all clients: the full table is taken out and
+//! put among the shard's dropped ones, whose memory is given back in slices. ASYNC leaves that to the event loop; SYNC has it done slice by slice
 //! and answers when all is free. Either way other clients wait for a slice at most.
 
 use super::SERVER;
 use crate::base::DbIndex;
-use crate::commands::table::{Flags, Row, Run};
+use crate::commands::table::{Flags, Reach, Row, Run};
 use crate::resp::{Args, CommandError, OwnedArgs};
 use crate::shard::Shard;
+use crate::shard::cx::WriteCx;
+use crate::shard::reservations::Access;
 use crate::txn::{Coordinator, Plan};
 
 /// What both rows share.
@@ -17,6 +19,7 @@ const FLUSH: Row = Row {
     complexity: "O(N) with N keys removed; with ASYNC they are freed in the background",
     arity: -1,
     flags: Flags::WRITE,
+    reach: Reach::Everything(Access::Exclusive),
     acl: &["keyspace", "dangerous"],
     tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     ..SERVER
@@ -60,7 +63,7 @@ async fn flush(
 ) -> Result<crate::resp::Reply, CommandError> {
     let sync = parse(args.as_args())?;
     let lazy = coordinator
-        .call_all(move |shard| {
+        .transact_all(move |shard| {
             drop_databases(shard, only);
             shard.config.lazyfree_lazy_user_flush
         })
@@ -74,11 +77,10 @@ async fn flush(
 }
 
 fn drop_databases(shard: &mut Shard, only: Option<DbIndex>) {
-    for (index, db) in shard.keyspace.dbs_mut().iter_mut().enumerate() {
-        if only.is_none_or(|only| only.index() == index) && !db.is_empty() {
-            shard.metrics.changes += db.len() as u64;
-            shard.dropped.push(db.take());
-            shard.waiters.signal_db(DbIndex(index as u16));
+    for index in (0..shard.keyspace.dbs().len()).map(|index| DbIndex(index as u16)) {
+        if only.is_none_or(|only| only == index) && !shard.keyspace.db(index).is_empty() {
+            let dropped = WriteCx::new(shard.data_cx(index, true)).take_db();
+            shard.dropped.push(dropped);
         }
     }
 }

@@ -139,6 +139,9 @@ struct ClientCounts {
     subscribers: u64,
     /// Keys that clients wait for, and those of them where the key's going ends a wait.
     blocking_keys: (u64, u64),
+    /// Clients that watch keys, and the keys.
+    watching: u64,
+    watched_keys: u64,
 }
 
 /// What one shard tells.
@@ -163,12 +166,14 @@ impl Part {
         if walk_clients {
             let (keys, on_absence) = shard.waiters.keys();
             clients.blocking_keys = (keys as u64, on_absence as u64);
+            clients.watched_keys = shard.watched.len() as u64;
             for session in shard.sessions.iter() {
                 let (input, output) = (session.input_held() as u64, session.output_held() as u64);
                 clients.input_max = clients.input_max.max(input);
                 clients.output_max = clients.output_max.max(output);
                 clients.blocked += u64::from(session.blocked.is_some());
                 clients.subscribers += u64::from(session.subscriptions.any());
+                clients.watching += u64::from(!session.watches.is_empty());
                 clients.memory += size_of::<Session>() as u64 + input + output;
             }
         }
@@ -247,6 +252,8 @@ impl Report {
             clients.input_max = clients.input_max.max(part.clients.input_max);
             clients.output_max = clients.output_max.max(part.clients.output_max);
             clients.memory += part.clients.memory;
+            clients.watching += part.clients.watching;
+            clients.watched_keys += part.clients.watched_keys;
             clients.blocked += part.clients.blocked;
             clients.subscribers += part.clients.subscribers;
             clients.blocking_keys.0 += part.clients.blocking_keys.0;
@@ -333,9 +340,9 @@ impl Report {
         text.field("blocked_clients", self.clients.blocked);
         text.field("tracking_clients", 0);
         text.field("pubsub_clients", self.clients.subscribers);
-        for name in ["watching_clients", "clients_in_timeout_table", "total_watched_keys"] {
-            text.field(name, 0);
-        }
+        text.field("watching_clients", self.clients.watching);
+        text.field("clients_in_timeout_table", 0);
+        text.field("total_watched_keys", self.clients.watched_keys);
         text.field("total_blocking_keys", self.clients.blocking_keys.0);
         text.field("total_blocking_keys_on_nokey", self.clients.blocking_keys.1);
     }

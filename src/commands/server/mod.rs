@@ -12,11 +12,13 @@ mod latency;
 mod memory;
 
 use super::docs::Group;
-use super::table::{Flags, Row, Run, SessionCx};
+use super::table::{Flags, Reach, Row, Run, SessionCx};
 use crate::base::{DbIndex, num};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::session::Session;
 use crate::shard::Stop;
+use crate::shard::cx::WriteCx;
+use crate::shard::reservations::Access;
 use crate::txn::{Coordinator, Plan};
 
 /// The version of Redis whose commands and replies clients may count on. Many of them ask for it.
@@ -39,6 +41,7 @@ pub const ROWS: &[Row] = &[
         acl: &["keyspace"],
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],
         run: Run::Server(dbsize),
+        reach: Reach::Everything(Access::Shared),
         ..SERVER
     },
     debug::ROW,
@@ -81,6 +84,7 @@ pub const ROWS: &[Row] = &[
         flags: Flags::WRITE.and(Flags::FAST),
         acl: &["keyspace", "dangerous"],
         run: Run::Server(swapdb),
+        reach: Reach::Everything(Access::Exclusive),
         ..SERVER
     },
     Row {
@@ -97,7 +101,7 @@ pub const ROWS: &[Row] = &[
 fn dbsize(coordinator: Coordinator, _: OwnedArgs) -> Plan {
     Box::pin(async move {
         let db = coordinator.origin().db;
-        let sizes = coordinator.call_all(move |shard| shard.keyspace.db(db).len() as i64).await;
+        let sizes = coordinator.transact_all(move |shard| shard.keyspace.db(db).len() as i64).await;
         let mut reply = coordinator.reply();
         reply.int(sizes.into_iter().sum());
         Ok(reply)
@@ -181,11 +185,8 @@ fn swapdb(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         };
         let (first, second) = (index(first)?, index(second)?);
         coordinator
-            .call_all(move |shard| {
-                shard.keyspace.swap(first, second);
-                shard.waiters.signal_db(first);
-                shard.waiters.signal_db(second);
-                shard.metrics.changes += 1;
+            .transact_all(move |shard| {
+                WriteCx::new(shard.data_cx(first, true)).swap_dbs(first, second);
             })
             .await;
         let mut reply = coordinator.reply();

@@ -1,0 +1,107 @@
+//! What a command claims, by shard: its keys as its row's specifications find them, or everything.
+//!
+//! Pure functions over rows and arguments, run on the core of the connection. Invariant: every shard that will run a data step of
+//! the command is among its claims, be it with no key. Absent on purpose: what claims are good for (`shard::reservations`).
+
+use super::routing::{Owner, owner};
+use crate::base::ShardId;
+use crate::commands::keys::{KeyFlags, each_key};
+use crate::commands::table::{Command, Reach};
+use crate::keyspace::Keyspace;
+use crate::resp::Args;
+use crate::session::WatchedKey;
+use crate::shard::Shard;
+use crate::shard::reservations::{Access, Claims};
+use crate::shard::slots::SlotMap;
+use crate::txn::ClaimsByShard;
+
+/// How a key of these flags is accessed.
+fn access(flags: KeyFlags) -> Access {
+    if flags.has(KeyFlags::RO) { Access::Shared } else { Access::Exclusive }
+}
+
+/// What a command whose keys are all on this shard claims, if something that it conflicts with is reserved; else nothing.
+pub fn in_the_way(command: &Command, args: Args<'_>, shard: &Shard) -> Option<Claims> {
+    let mut conflict = false;
+    // Arguments that contradict the specification are for the handler to complain about: it will touch no key.
+    let _ = each_key(command, args, |at, flags| {
+        let hash = shard.keyspace.hash(args.get(at));
+        conflict = conflict || shard.reservations.conflict_at(hash, access(flags));
+    });
+    conflict.then(|| of_one_shard(command, args, &shard.keyspace))
+}
+
+/// The claims of a command whose keys are all on one shard.
+#[cold]
+fn of_one_shard(command: &Command, args: Args<'_>, keyspace: &Keyspace) -> Claims {
+    let mut keys = Vec::new();
+    let _ = each_key(command, args, |at, flags| keys.push((keyspace.hash(args.get(at)), access(flags))));
+    Claims::keys(keys)
+}
+
+/// Collects what the commands of one transaction claim.
+pub struct Collector<'a> {
+    slots: SlotMap,
+    keyspace: &'a Keyspace,
+    here: ShardId,
+    keys: Vec<Vec<(u64, Access)>>,
+    takes_part: Vec<bool>,
+    everything: Option<Access>,
+}
+
+impl<'a> Collector<'a> {
+    /// For a transaction that this shard coordinates. All shards hash keys alike, so any keyspace will do.
+    pub fn new(slots: SlotMap, here: ShardId, keyspace: &'a Keyspace) -> Collector<'a> {
+        let shards = usize::from(slots.shards());
+        Collector {
+            slots,
+            keyspace,
+            here,
+            keys: vec![Vec::new(); shards],
+            takes_part: vec![false; shards],
+            everything: None,
+        }
+    }
+
+    /// Adds a command's keys. A data command that names none takes part where its client is. Inside a transaction (`within`) a
+    /// command that walks over all keys sees one instant.
+    pub fn add(&mut self, command: &Command, args: Args<'_>, within: bool) {
+        match command.row.reach {
+            Reach::Everything(access) => self.everything = self.everything.max(Some(access)),
+            Reach::Walk(access) if within => self.everything = self.everything.max(Some(access)),
+            Reach::Walk(_) | Reach::Named => {}
+        }
+        let (slots, keyspace, keys, takes_part) = (self.slots, self.keyspace, &mut self.keys, &mut self.takes_part);
+        let _ = each_key(command, args, |at, flags| {
+            let shard = slots.shard_of(args.get(at)).index();
+            takes_part[shard] = true;
+            keys[shard].push((keyspace.hash(args.get(at)), access(flags)));
+        });
+        if command.is_data()
+            && let Owner::One(shard) = owner(command, args, slots, self.here)
+        {
+            takes_part[shard.index()] = true;
+        }
+    }
+
+    /// Adds keys that are watched: EXEC reads their versions.
+    pub fn add_watched(&mut self, watches: &[WatchedKey]) {
+        for watch in watches {
+            self.takes_part[watch.shard.index()] = true;
+            self.keys[watch.shard.index()].push((self.keyspace.hash(&watch.key), Access::Shared));
+        }
+    }
+
+    /// All of it, by shard.
+    pub fn finish(self) -> ClaimsByShard {
+        let everything = self.everything;
+        let all = self.slots.all().zip(self.keys.into_iter().zip(self.takes_part));
+        all.filter(|(_, (_, takes_part))| *takes_part || everything.is_some())
+            .map(|(shard, (keys, _))| {
+                let mut claims = Claims::keys(keys);
+                claims.everything = everything;
+                (shard, claims)
+            })
+            .collect()
+    }
+}

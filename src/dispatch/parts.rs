@@ -1,0 +1,144 @@
+//! Data commands of one transaction, sorted by the shards that run them, and how their replies come back into order.
+//!
+//! ```text
+//!   SET a 1   MGET b c   GET d            a, d on shard 1; b on shard 2; c on shard 1
+//!   shard 1   SET a 1, MGET c, GET d      one step there
+//!   shard 2   MGET b                      and one here
+//! ```
+//!
+//! A command over several shards that is split key by key (MGET, DEL) is a transaction of this kind by itself, EXEC is one with
+//! more commands. Invariant: commands of one shard run there in the order in which they were added.
+
+use std::sync::Arc;
+
+use super::routing::{Owner, owner};
+use crate::base::{DbIndex, ShardId};
+use crate::commands::table::{Command, Run};
+use crate::resp::{Args, Reply, Resp};
+use crate::session::{PendingBatch, Route, Source};
+use crate::shard::Shard;
+use crate::shard::cx::DataFn;
+use crate::shard::message::{Batch, BatchCommand};
+use crate::shard::slots::SlotMap;
+use crate::txn::Coordinator;
+
+/// On behalf of whom the commands run.
+#[derive(Clone, Copy)]
+pub struct Client {
+    /// The selected database.
+    pub db: DbIndex,
+    /// The protocol of the replies.
+    pub proto: Resp,
+    /// Whether lookups touch keys.
+    pub touch: bool,
+    /// The shard of the connection: data commands without keys run there.
+    pub home: ShardId,
+}
+
+/// Something about a shard on which it depends whether its commands run.
+pub type Condition = Arc<dyn Fn(&Shard) -> bool + Send + Sync>;
+
+/// See the module.
+pub struct Parts {
+    /// Whether the parts of a split command are counted as one, on one of the shards; else whoever started it counts it.
+    counts: bool,
+    replies: PendingBatch,
+    /// By source number.
+    batches: Vec<(ShardId, Box<Batch>)>,
+}
+
+impl Parts {
+    /// The one command of a plan, which is counted with its plan.
+    pub fn of_plan() -> Parts {
+        Parts { counts: false, replies: PendingBatch::default(), batches: Vec::new() }
+    }
+
+    /// Commands of EXEC, each of which is counted where it runs.
+    pub fn of_exec() -> Parts {
+        Parts { counts: true, ..Parts::of_plan() }
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// Adds a command if it is of the kind that is run by data steps alone; false if it is not.
+    pub fn add(&mut self, command: &Command, args: Args<'_>, client: Client, slots: SlotMap) -> bool {
+        let (f, split) = match command.row.run {
+            Run::Data(f) | Run::Hops(f, _) => (f, None),
+            Run::Split(f, merge) => (f, Some(merge)),
+            Run::Session(_) | Run::Server(_) | Run::Spread(..) | Run::Exec | Run::Container => return false,
+        };
+        match (owner(command, args, slots, client.home), split) {
+            (Owner::One(shard), _) => {
+                self.send(shard, command, f, client, !self.counts, (0..args.len()).map(|at| (args, at)))
+            }
+            (Owner::Several, None) => return false,
+            (Owner::Several, Some(merge)) => {
+                let (first, _, step) = command.key_range.expect("split commands have their keys at a fixed distance");
+                let (first, step) = (first as usize, step as usize);
+                let parts = ((args.len() - first) / step) as u32;
+                self.replies.routes.push(Route::Split { merge, parts, proto: client.proto, silent: false });
+                for at in (first..args.len()).step_by(step) {
+                    let shard = slots.shard_of(args.get(at));
+                    let positions = std::iter::once(0).chain(at..at + step).map(|i| (args, i));
+                    self.send(shard, command, f, client, at != first || !self.counts, positions);
+                }
+            }
+        }
+        true
+    }
+
+    fn send<'a>(
+        &mut self,
+        shard: ShardId,
+        command: &Command,
+        run: DataFn,
+        client: Client,
+        part: bool,
+        args: impl Iterator<Item = (Args<'a>, usize)>,
+    ) {
+        let found = self.batches.iter().position(|(to, _)| *to == shard);
+        let source = found.unwrap_or_else(|| {
+            self.batches.push((shard, Box::default()));
+            self.batches.len() - 1
+        });
+        let Client { db, proto, touch, .. } = client;
+        let command = BatchCommand { run, id: command.id, argc: 0, first: 0, db, proto, touch, part };
+        self.batches[source].1.push(command, args);
+        self.replies.routes.push(Route::One(source as u16));
+    }
+
+    /// Runs all of it as one step and appends the replies, in the order of the commands.
+    pub async fn run(self, coordinator: &Coordinator, reply: &mut Reply) {
+        let done = self.run_if(coordinator, Arc::new(|_| true), reply).await;
+        assert!(done, "there was no condition");
+    }
+
+    /// As [`Parts::run`], if `condition` holds then on the one shard that runs something. Returns whether it held.
+    pub async fn run_if(mut self, coordinator: &Coordinator, condition: Condition, reply: &mut Reply) -> bool {
+        let steps = self.batches.drain(..).map(|(shard, mut batch)| {
+            let condition = Arc::clone(&condition);
+            let step = move |shard: &mut Shard| {
+                let holds = condition(shard);
+                if holds {
+                    let all = 0..batch.commands.len();
+                    shard.run_batch(&mut batch, all, true);
+                }
+                (holds, batch)
+            };
+            (shard, step)
+        });
+        let steps = steps.collect();
+        let mut done = true;
+        for (holds, batch) in coordinator.transact(steps).await {
+            done &= holds;
+            self.replies.sources.push(Source::new(batch.reply, batch.ends));
+        }
+        if done {
+            self.replies.assemble(reply);
+        }
+        done
+    }
+}
