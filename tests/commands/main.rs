@@ -27,6 +27,7 @@ mod hostile;
 mod hyperloglog;
 mod list;
 mod monitor;
+mod multi;
 mod pubsub;
 mod server;
 mod set;

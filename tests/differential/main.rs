@@ -20,6 +20,7 @@ mod compare;
 mod differences;
 mod events;
 mod hyperloglog;
+mod interleaved;
 mod pubsub;
 mod run;
 mod script;

@@ -21,7 +21,7 @@ pub enum Protocol {
     V3,
 }
 
-type Argv = Vec<Vec<u8>>;
+pub type Argv = Vec<Vec<u8>>;
 
 /// A batch is sent in one piece before its replies are read; its bytes fit into the sockets' buffers.
 const BATCH_COMMANDS_MAX: usize = 100;
@@ -34,9 +34,9 @@ const BATCHES_PER_SCAN: usize = 20;
 const HISTORY_MAX: usize = 400;
 
 /// The two servers, by a connection to each.
-struct Pair {
-    theirs: Client,
-    ours: Client,
+pub struct Pair {
+    pub theirs: Client,
+    pub ours: Client,
 }
 
 /// A command that the servers answered differently.
@@ -108,7 +108,7 @@ pub fn run(shards: usize, protocol: Protocol) {
 /// From so many commands on each of them must have succeeded once: shorter runs leave that to chance.
 const GUARDED_COMMANDS_MIN: u64 = 60_000;
 
-fn setting(name: &str) -> Option<u64> {
+pub fn setting(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
@@ -168,7 +168,7 @@ impl Pair {
     }
 
     /// Compares all keys of all databases with their values, encodings and times.
-    fn compare_contents(&mut self, seed: u64) {
+    pub fn compare_contents(&mut self, seed: u64) {
         for db in self.databases() {
             self.select(db);
             let mut keys = Vec::new();
@@ -305,7 +305,7 @@ fn fail(pair: &mut Pair, history: Vec<Argv>, mismatch: &Mismatch, seed: u64) -> 
     panic!("replies differ, ANNULUS_DIFF_SEED={seed}:\n{}\n{how}:\n{}", mismatch.show(), lines.join("\n"));
 }
 
-fn show(argv: &[Vec<u8>]) -> String {
+pub fn show(argv: &[Vec<u8>]) -> String {
     let word = |arg: &Vec<u8>| {
         let text = arg.escape_ascii().to_string();
         let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
