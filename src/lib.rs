@@ -19,11 +19,12 @@
 //!
 //! | layer | what is there |
 //! |---|---|
-//! | [`base`] | numbers as Redis parses and prints them, globs, checksums, randomness, points in time |
+//! | [`base`] | numbers as Redis parses and prints them, globs, checksums, LZF, randomness, points in time |
 //! | [`resp`], [`types`] | bytes to arguments and replies to bytes; how values are stored |
 //! | [`config`], [`metrics`] | the table of directives and their values; what a shard counts |
 //! | [`keyspace`] | one shard's keys: lookup, expiry, scan |
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
+//! | [`persist`] | what values look like outside of the process: RDB, and the payloads of DUMP |
 //! | [`session`] | one connection's state, and its replies in request order |
 //! | [`pubsub`] | who listens to which channel, here and on which other shards |
 //! | [`shard`] | one core's keys, sessions and counts; every message that crosses cores |
@@ -51,8 +52,7 @@
 //! - A broken invariant stops the process with a report. A store that broke half-way through a write must not go on.
 //! - One order of all commands and transactions explains what every client sees; how, is told in [`txn`].
 //!
-//! Absent so far: persistence, replication, scripts, streams. The layers leave room for each; the README says what users can
-//! expect today.
+//! Absent so far: persistence, replication, scripts. The layers leave room for each; the README says what users can expect today.
 
 pub mod base;
 pub mod commands;
@@ -61,6 +61,7 @@ pub mod dispatch;
 pub mod keyspace;
 pub mod metrics;
 pub mod net;
+pub mod persist;
 pub mod pubsub;
 pub mod resp;
 pub mod rt;

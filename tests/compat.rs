@@ -29,8 +29,8 @@ const ABSENT: &[Family] = &[
     Family {
         name: "generic",
         group: Some(Group::Generic),
-        absent: "DUMP, MIGRATE, RESTORE, SORT, SORT_RO, WAITAOF",
-        remark: "OBJECT FREQ needs an LFU `maxmemory-policy`; WAIT replies 0 at once, there are no replicas",
+        absent: "MIGRATE, SORT, SORT_RO, WAITAOF",
+        remark: "RESTORE reads payloads of Redis 2.6 to 7.4; OBJECT FREQ needs an LFU `maxmemory-policy`; WAIT replies 0 at once, there are no replicas",
     },
     Family { name: "string", group: Some(Group::String), absent: "", remark: "" },
     Family {
@@ -43,8 +43,7 @@ const ABSENT: &[Family] = &[
         name: "server",
         group: Some(Group::Server),
         absent: "ACL, BGREWRITEAOF, BGSAVE, FAILOVER, LASTSAVE, LATENCY DOCTOR, LATENCY GRAPH, MEMORY MALLOC-STATS, \
-                 MEMORY PURGE, MEMORY STATS, MODULE, PSYNC, REPLCONF, REPLICAOF, RESTORE-ASKING, SAVE, SFLUSH, \
-                 SLAVEOF, SLOWLOG, SYNC",
+                 MEMORY PURGE, MEMORY STATS, MODULE, PSYNC, REPLCONF, REPLICAOF, SAVE, SFLUSH, SLAVEOF, SLOWLOG, SYNC",
         remark: "LATENCY HISTORY and LATEST are empty: no event is watched",
     },
     Family {
@@ -59,7 +58,7 @@ const ABSENT: &[Family] = &[
         absent: "",
         remark: "isolated over all shards, as are commands of several keys",
     },
-    Family { name: "list", group: Some(Group::List), absent: "", remark: "`list-compress-depth` has no effect" },
+    Family { name: "list", group: Some(Group::List), absent: "", remark: "" },
     Family { name: "set", group: Some(Group::Set), absent: "", remark: "" },
     Family {
         name: "hash",
@@ -70,10 +69,9 @@ const ABSENT: &[Family] = &[
     Family { name: "sorted set", group: Some(Group::SortedSet), absent: "", remark: "scores print as in Redis 7.2" },
     Family {
         name: "stream",
-        group: None,
-        absent: "XACK, XADD, XAUTOCLAIM, XCLAIM, XDEL, XGROUP, XINFO, XLEN, XPENDING, XRANGE, XREAD, XREADGROUP, \
-                 XREVRANGE, XSETID, XTRIM",
-        remark: "",
+        group: Some(Group::Stream),
+        absent: "",
+        remark: "as in Redis 7.2; XREAD from `+` as in 7.4",
     },
     Family {
         name: "bitmap",

@@ -28,6 +28,7 @@ const LAYERS: &[Row] = &[
     ],
     &[("keyspace", "how a key is found, dies or is evicted on one shard")],
     &[("rt", "glommio, io_uring, system calls, pinned threads, timers, signals")],
+    &[("persist", "what values look like outside of the process: RDB and the payloads of DUMP")],
     &[("session", "one connection's state and its outbox")],
     &[("pubsub", "who listens to which channel, here and on which other shards")],
     &[("shard", "one per core: keyspace, mailbox, and every message that crosses cores")],

@@ -1,4 +1,4 @@
-//! The vocabulary every layer speaks: numbers as Redis parses and prints them, globs, checksums, time and randomness.
+//! The vocabulary every layer speaks: numbers as Redis parses and prints them, globs, checksums, LZF, time and randomness.
 //!
 //! Standard library only. Nothing here owns state, belongs to a core, reads a clock or draws a random number by itself:
 //! what a function needs to know, it is told.
@@ -9,6 +9,7 @@ pub mod float;
 pub mod geo;
 pub mod glob;
 pub mod longdouble;
+pub mod lzf;
 pub mod num;
 mod numeral;
 pub mod rng;

@@ -127,6 +127,7 @@ fn setbit(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let old = bits::set_bit(bytes, offset, on);
         env.changed(u64::from(old != on));
         env.event_if(env.has_changed(), "setbit");
+        env.touched();
         old
     })?;
     reply.int(i64::from(old));
@@ -321,6 +322,7 @@ impl Step {
         let new = self.field.fit(exact, self.overflow)?;
         self.field.set(bytes, self.offset, new);
         env.changed(u64::from(new != old));
+        env.touched();
         Some(if matches!(self.action, Action::Set(_)) { old } else { new })
     }
 }

@@ -414,6 +414,8 @@ fn type_of(command: &str, name: &str) -> ArgType {
         }
         ("zlexcount" | "zrangebylex" | "zrevrangebylex" | "zremrangebylex" | "zrangestore", "min" | "max")
         | ("zrange", "start" | "stop") => return ArgType::String,
+        ("xrange" | "xrevrange" | "xpending" | "xautoclaim", "start" | "end") => return ArgType::String,
+        ("xclaim" | "xautoclaim", "min-idle-time") => return ArgType::String,
         ("zrangestore", "dst" | "src") => return ArgType::Key,
         ("lpos", "rank" | "num-matches") | ("sintercard" | "zintercard", "limit") => return ArgType::Integer,
         (_, "weight") => return ArgType::Integer,
@@ -425,7 +427,8 @@ fn type_of(command: &str, name: &str) -> ArgType {
         "seconds" | "milliseconds" | "count" | "cursor" | "offset" | "numkeys" | "db" | "destination-db" | "index"
         | "index1" | "index2" | "increment" | "decrement" | "start" | "end" | "stop" | "client-id" | "protover"
         | "version" | "len" | "min-match-len" | "bit" | "port" | "numreplicas" | "maxage" | "ttl" | "frequency"
-        | "slot" | "start-slot" | "end-slot" | "config-epoch" | "cluster-bus-port" => ArgType::Integer,
+        | "slot" | "start-slot" | "end-slot" | "config-epoch" | "cluster-bus-port" | "min-idle-time" | "ms"
+        | "entries-read" | "entries-added" => ArgType::Integer,
         "timeout" | "score" | "min" | "max" | "longitude" | "latitude" | "radius" | "width" | "height" => {
             ArgType::Double
         }

@@ -5,7 +5,7 @@
 //! RENAME and COPY with keys on two shards are plans, whose keys are reserved. RENAME takes the record out of one shard and then
 //! puts it into the other; its driver runs every plan to its end, so no record is lost on the way, whatever becomes of the client.
 //!
-//! Absent: DUMP, RESTORE and MIGRATE, whose formats are not here yet, and SORT.
+//! DUMP and RESTORE are in [`super::dump`]. Absent: MIGRATE and SORT.
 
 use super::docs::Group;
 use super::help;
@@ -126,7 +126,7 @@ pub const ROWS: &[Row] = &[
         acl: &["dangerous"],
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         run: Run::Server(walk::keys),
-        reach: Reach::Walk(Access::Shared),
+        reach: Reach::Everything(Access::Shared),
         ..GENERIC
     },
     Row {
@@ -212,7 +212,7 @@ pub const ROWS: &[Row] = &[
         flags: Flags::READONLY.and(Flags::TOUCHES_ARBITRARY_KEYS),
         tips: &["request_policy:all_shards", "response_policy:special", "nondeterministic_output"],
         run: Run::Server(walk::randomkey),
-        reach: Reach::Walk(Access::Shared),
+        reach: Reach::Everything(Access::Shared),
         ..GENERIC
     },
     Row {

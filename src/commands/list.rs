@@ -470,9 +470,9 @@ fn lindex(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         None => reply.null(),
         Some(list) => {
             let index = integer(args.get(2))?;
-            match from_front(index, list.len()).and_then(|index| list.get(index)) {
-                Some(item) => push_item(reply, item),
-                None => reply.null(),
+            let shown = from_front(index, list.len()).and_then(|index| list.get(index, |item| push_item(reply, item)));
+            if shown.is_none() {
+                reply.null();
             }
         }
     }
@@ -649,6 +649,7 @@ fn ltrim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         list.keep(start, count, env.config.list_limits());
         env.changed((len - count) as u64);
         env.event("ltrim");
+        env.touched();
     })?;
     reply.ok();
     Ok(())
@@ -660,6 +661,8 @@ fn ltrim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 fn put(cx: &mut WriteCx<'_>, key: &[u8], end: End, element: &[u8]) -> Result<(), CommandError> {
     cx.modify_or_create(key, |list: &mut List, env| {
         let limits = env.config.list_limits();
+        // The move counts as one change, with the element that was taken.
+        env.touched();
         match end {
             End::Left => list.push_front(element, limits),
             End::Right => list.push_back(element, limits),
@@ -700,7 +703,7 @@ fn move_here(
         End::Left => 0,
         End::Right => list.len() - 1,
     };
-    let element = list.get(at).expect("a list that is stored has elements").to_vec();
+    let element = list.get(at, |item| item.to_vec()).expect("a list that is stored has elements");
     cx.lookup_typed::<List>(destination)?;
     if source == destination {
         rotate(cx, source, from, to)?;
@@ -943,7 +946,8 @@ async fn blocking_move(
             |key: Vec<u8>| -> Attempt { Box::pin(move_over(coordinator.clone(), (key, from), destination.clone())) };
         coordinator.block_on_plan(wait, attempt).await?
     };
-    Ok(or_timed_out(&coordinator, served))
+    // Inside a transaction, where nothing is waited for, the reply is LMOVE's.
+    if coordinator.is_held() { Ok(or_null(&coordinator, served)) } else { Ok(or_timed_out(&coordinator, served)) }
 }
 
 fn blmove(coordinator: Coordinator, args: OwnedArgs) -> Plan {

@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod command;
 pub mod connection;
 pub mod docs;
+pub mod dump;
 mod element;
 pub mod generic;
 pub mod geo;
@@ -31,6 +32,12 @@ pub mod pubsub;
 pub mod server;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
+pub mod stream_claim;
+pub mod stream_group;
+pub mod stream_info;
+pub mod stream_read;
+mod stream_syntax;
 pub mod string;
 pub mod table;
 pub mod transaction;
@@ -46,6 +53,7 @@ pub static FAMILIES: &[&[Row]] = &[
     cluster::ROWS,
     command::ROWS,
     connection::ROWS,
+    dump::ROWS,
     generic::ROWS,
     geo::ROWS,
     hash::ROWS,
@@ -58,6 +66,11 @@ pub static FAMILIES: &[&[Row]] = &[
     server::ROWS,
     set::ROWS,
     sorted_set::ROWS,
+    stream::ROWS,
+    stream_claim::ROWS,
+    stream_group::ROWS,
+    stream_info::ROWS,
+    stream_read::ROWS,
     string::ROWS,
     transaction::ROWS,
     zset_algebra::ROWS,

@@ -1,6 +1,7 @@
 //! KEYS, SCAN and RANDOMKEY: the commands over all keys of a database, whatever shards they are on.
 //!
-//! Each is a plan of calls, and a call looks at no more than [`SLICE_KEYS`] keys before its core goes on with other clients.
+//! Each is a plan of calls, and a call looks at no more than [`SLICE_KEYS`] keys before its core goes on with other clients. KEYS and
+//! RANDOMKEY reserve all keys for reading meanwhile, so what they tell was true at one instant and writers wait; SCAN does not.
 //!
 //! ```text
 //!   SCAN's cursor     0 ┊ position in the shard's table: 40 bits │ shard        below 2^53, so that a double holds it
@@ -20,7 +21,7 @@ use crate::base::num::format_u64;
 use crate::base::rng::Rng;
 use crate::base::{DbIndex, ShardId};
 use crate::keyspace::CURSOR_BITS;
-use crate::resp::{CommandError, OwnedArgs};
+use crate::resp::{CommandError, OwnedArgs, Reply};
 use crate::shard::Shard;
 use crate::shard::cx::WriteCx;
 use crate::shard::slots::SlotMap;
@@ -98,22 +99,26 @@ pub(super) fn keys(coordinator: Coordinator, args: OwnedArgs) -> Plan {
             Some(shard) => vec![(shard, 0, OwnedArgs::new())],
             None => coordinator.slots().all().map(|shard| (shard, 0, OwnedArgs::new())).collect(),
         };
-        while !shards.is_empty() {
-            let calls = shards.iter().map(|&(shard, cursor, _)| {
-                let filter = filter.clone();
-                coordinator.call(shard, move |shard| walk_slice(shard, db, cursor, SLICE_KEYS, &filter))
-            });
-            for (call, (_, cursor, last)) in calls.collect::<Vec<_>>().into_iter().zip(&mut shards) {
-                let slice = call.await;
-                let known: HashSet<&[u8]> = last.as_args().iter().collect();
-                for key in slice.keys.as_args().iter().filter(|key| !known.contains(key)) {
-                    reply.bulk(key);
-                    total += 1;
+        coordinator
+            .isolated(async {
+                while !shards.is_empty() {
+                    let calls = shards.iter().map(|&(shard, cursor, _)| {
+                        let filter = filter.clone();
+                        coordinator.call(shard, move |shard| walk_slice(shard, db, cursor, SLICE_KEYS, &filter))
+                    });
+                    for (call, (_, cursor, last)) in calls.collect::<Vec<_>>().into_iter().zip(&mut shards) {
+                        let slice = call.await;
+                        let known: HashSet<&[u8]> = last.as_args().iter().collect();
+                        for key in slice.keys.as_args().iter().filter(|key| !known.contains(key)) {
+                            reply.bulk(key);
+                            total += 1;
+                        }
+                        (*cursor, *last) = (slice.cursor, slice.keys);
+                    }
+                    shards.retain(|(_, cursor, _)| *cursor != 0);
                 }
-                (*cursor, *last) = (slice.cursor, slice.keys);
-            }
-            shards.retain(|(_, cursor, _)| *cursor != 0);
-        }
+            })
+            .await;
         reply.finish(header, total);
         Ok(reply)
     })
@@ -199,34 +204,36 @@ impl Place {
 
 /// RANDOMKEY: a shard by its number of keys, then a key of it. As good as uniform while few keys have expired unnoticed.
 pub(super) fn randomkey(coordinator: Coordinator, _: OwnedArgs) -> Plan {
-    Box::pin(async move {
-        let db = coordinator.origin().db;
-        let sizes = coordinator.call_all(move |shard| (shard.keyspace.db(db).len() as u64, shard.rng.next_u64())).await;
-        let mut rng = Rng::seed(sizes.iter().fold(0, |seed, (_, random)| seed ^ random));
-        let mut sizes: Vec<u64> = sizes.into_iter().map(|(len, _)| len).collect();
-        let mut reply = coordinator.reply();
-        loop {
-            let total: u64 = sizes.iter().sum();
-            if total == 0 {
-                reply.null();
-                return Ok(reply);
-            }
-            let mut drawn = rng.below(total);
-            let shard = sizes.iter().position(|&len| match drawn.checked_sub(len) {
-                None => true,
-                Some(rest) => {
-                    drawn = rest;
-                    false
-                }
-            });
-            let shard = shard.expect("what is drawn is below the sum");
-            if let Some(key) = coordinator.with_data(ShardId(shard as u16), random_live_key).await {
-                reply.bulk(&key);
-                return Ok(reply);
-            }
-            sizes[shard] = 0;
+    Box::pin(async move { coordinator.isolated(draw(&coordinator)).await })
+}
+
+async fn draw(coordinator: &Coordinator) -> Result<Reply, CommandError> {
+    let db = coordinator.origin().db;
+    let sizes = coordinator.call_all(move |shard| (shard.keyspace.db(db).len() as u64, shard.rng.next_u64())).await;
+    let mut rng = Rng::seed(sizes.iter().fold(0, |seed, (_, random)| seed ^ random));
+    let mut sizes: Vec<u64> = sizes.into_iter().map(|(len, _)| len).collect();
+    let mut reply = coordinator.reply();
+    loop {
+        let total: u64 = sizes.iter().sum();
+        if total == 0 {
+            reply.null();
+            return Ok(reply);
         }
-    })
+        let mut drawn = rng.below(total);
+        let shard = sizes.iter().position(|&len| match drawn.checked_sub(len) {
+            None => true,
+            Some(rest) => {
+                drawn = rest;
+                false
+            }
+        });
+        let shard = shard.expect("what is drawn is below the sum");
+        if let Some(key) = coordinator.with_data(ShardId(shard as u16), random_live_key).await {
+            reply.bulk(&key);
+            return Ok(reply);
+        }
+        sizes[shard] = 0;
+    }
 }
 
 fn random_live_key(cx: &mut WriteCx<'_>) -> Option<Vec<u8>> {

@@ -7,6 +7,7 @@ use super::Config;
 use crate::types::hash::HashLimits;
 use crate::types::list::ListLimits;
 use crate::types::set::SetLimits;
+use crate::types::stream::StreamLimits;
 use crate::types::zset::ZsetLimits;
 
 /// A setting that is never negative.
@@ -15,9 +16,12 @@ fn count(setting: i64) -> usize {
 }
 
 impl Config {
-    /// `list-max-listpack-size`.
+    /// `list-max-listpack-size` and `list-compress-depth`.
     pub fn list_limits(&self) -> ListLimits {
-        ListLimits { node_size: self.list_max_listpack_size }
+        ListLimits {
+            node_size: self.list_max_listpack_size,
+            compress_depth: usize::try_from(self.list_compress_depth).unwrap_or(0),
+        }
     }
 
     /// `hash-max-listpack-entries` and `hash-max-listpack-value`.
@@ -34,6 +38,11 @@ impl Config {
             listpack_entries: count(self.zset_max_listpack_entries),
             listpack_value: usize::try_from(self.zset_max_listpack_value).unwrap_or(usize::MAX),
         }
+    }
+
+    /// `stream-node-max-bytes` and `stream-node-max-entries`.
+    pub fn stream_limits(&self) -> StreamLimits {
+        StreamLimits { node_bytes: self.stream_node_max_bytes, node_entries: self.stream_node_max_entries }
     }
 
     /// `set-max-intset-entries`, `set-max-listpack-entries` and `set-max-listpack-value`.

@@ -216,7 +216,6 @@ const NO_SCRIPTS: Effect = Accepted("scripts are not there yet");
 const NO_TRACKING: Effect = Accepted("client-side caching is not there yet");
 const NO_MODULES: Effect = Accepted("modules are not supported");
 const ALWAYS_SANITIZED: Effect = Accepted("every payload is checked in depth");
-const NO_COMPRESSION: Effect = Accepted("nodes of lists are not compressed");
 const NO_LOGO: Effect = Accepted("the log has no logo");
 const NO_SLOWLOG: Effect = Accepted("the slow log is not there yet");
 const NO_LAZY_VALUES: Effect = Accepted("large values are always freed in slices, however they go");
@@ -417,7 +416,7 @@ directives! {
         memory(0, I64_MAX_BYTES), Live, Works; "Bytes of a field or value up to which a hash is stored packed"
     list_max_listpack_size "list-max-listpack-size" ("list-max-ziplist-size"): i32 = "-2",
         number(I32_MIN, I32_MAX), Live, Works; "Size of one node of a list: elements, or -1 to -5 for 4 to 64 KiB"
-    list_compress_depth "list-compress-depth": i32 = "0", number(0, I32_MAX), Live, NO_COMPRESSION;
+    list_compress_depth "list-compress-depth": i32 = "0", number(0, I32_MAX), Live, Works;
         "Nodes at each end of a list that are not compressed; 0 means none is"
     set_max_intset_entries "set-max-intset-entries": i64 = "512", number(0, i64::MAX), Live, Works;
         "Elements up to which a set of integers is stored as one array"
@@ -446,7 +445,7 @@ directives! {
     save "save": Vec<SavePoint> = "3600 1 300 100 60 10000", SavePoints, Live, NO_DISK;
         "Save when this many seconds have passed and this many changes were made; \"\" means never"
     dbfilename "dbfilename": Text = "dump.rdb", DB_FILE_NAME, Protected, NO_DISK; "Name of the snapshot"
-    rdbcompression "rdbcompression": bool = "yes", YesNo, Live, NO_DISK; "Compress strings in snapshots"
+    rdbcompression "rdbcompression": bool = "yes", YesNo, Live, Works; "Compress strings in payloads of DUMP"
     rdbchecksum "rdbchecksum": bool = "yes", YesNo, AtStart, NO_DISK; "Put a checksum at the end of snapshots"
     rdb_del_sync_files "rdb-del-sync-files": bool = "no", YesNo, Live, NO_DISK;
         "Delete snapshots that were made for replication only"

@@ -6,7 +6,7 @@
 use super::routing::{Owner, owner};
 use crate::base::ShardId;
 use crate::commands::keys::{KeyFlags, each_key};
-use crate::commands::table::{Command, Reach};
+use crate::commands::table::{Command, Flags, Reach};
 use crate::keyspace::Keyspace;
 use crate::resp::Args;
 use crate::session::WatchedKey;
@@ -15,9 +15,12 @@ use crate::shard::reservations::{Access, Claims};
 use crate::shard::slots::SlotMap;
 use crate::txn::ClaimsByShard;
 
-/// How a key of these flags is accessed.
-fn access(flags: KeyFlags) -> Access {
-    if flags.has(KeyFlags::RO) { Access::Shared } else { Access::Exclusive }
+/// How a key of these flags is accessed by a command. One that writes, though it has no key that is not only read, changes them all:
+/// the specification of XREADGROUP is that of Redis.
+fn access(command: &Command, flags: KeyFlags) -> Access {
+    let writes_them =
+        command.row.flags.has(Flags::WRITE) && command.row.keys.iter().all(|spec| spec.flags.has(KeyFlags::RO));
+    if flags.has(KeyFlags::RO) && !writes_them { Access::Shared } else { Access::Exclusive }
 }
 
 /// What a command whose keys are all on this shard claims, if something that it conflicts with is reserved; else nothing.
@@ -26,7 +29,7 @@ pub fn in_the_way(command: &Command, args: Args<'_>, shard: &Shard) -> Option<Cl
     // Arguments that contradict the specification are for the handler to complain about: it will touch no key.
     let _ = each_key(command, args, |at, flags| {
         let hash = shard.keyspace.hash(args.get(at));
-        conflict = conflict || shard.reservations.conflict_at(hash, access(flags));
+        conflict = conflict || shard.reservations.conflict_at(hash, access(command, flags));
     });
     conflict.then(|| of_one_shard(command, args, &shard.keyspace))
 }
@@ -35,7 +38,7 @@ pub fn in_the_way(command: &Command, args: Args<'_>, shard: &Shard) -> Option<Cl
 #[cold]
 fn of_one_shard(command: &Command, args: Args<'_>, keyspace: &Keyspace) -> Claims {
     let mut keys = Vec::new();
-    let _ = each_key(command, args, |at, flags| keys.push((keyspace.hash(args.get(at)), access(flags))));
+    let _ = each_key(command, args, |at, flags| keys.push((keyspace.hash(args.get(at)), access(command, flags))));
     Claims::keys(keys)
 }
 
@@ -75,7 +78,7 @@ impl<'a> Collector<'a> {
         let _ = each_key(command, args, |at, flags| {
             let shard = slots.shard_of(args.get(at)).index();
             takes_part[shard] = true;
-            keys[shard].push((keyspace.hash(args.get(at)), access(flags)));
+            keys[shard].push((keyspace.hash(args.get(at)), access(command, flags)));
         });
         if command.is_data()
             && let Owner::One(shard) = owner(command, args, slots, self.here)

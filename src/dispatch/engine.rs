@@ -17,7 +17,8 @@ use super::turns::ParkedBatches;
 use crate::base::ShardId;
 use crate::base::time::Now;
 use crate::commands::monitor;
-use crate::commands::table::{Command, Run, SessionCx, Table, table};
+use crate::commands::stream_read::asks_to_wait;
+use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
 use crate::keyspace::Db;
@@ -527,6 +528,11 @@ impl Engine {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => self.split(session, command, args),
             },
+            Run::Hops(_, plan) if command.row.flags.has(Flags::BLOCKING) && asks_to_wait(args) => {
+                let claims = self.claims(command, args);
+                let args = OwnedArgs::from_args(args);
+                self.start_plan(session, command, claims, |coordinator| plan(coordinator, args))
+            }
             Run::Hops(f, plan) => match owner(command, args, self.shard.slots, self.shard.id) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => {

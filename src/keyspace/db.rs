@@ -303,7 +303,7 @@ impl<H: HashKey> Db<H> {
     }
 
     fn bury_object(&mut self, object: Object) {
-        if object.len() > Object::FREED_AT_ONCE_MAX {
+        if object.parts() > Object::FREED_AT_ONCE_MAX {
             self.buried.push(object);
         }
     }

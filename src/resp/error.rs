@@ -178,6 +178,23 @@ impl CommandError {
         CommandError::Bytes(whole)
     }
 
+    /// A whole text, its code included, put together from pieces. What a client sent counts up to its first NUL, as with
+    /// [`CommandError::echo`].
+    pub fn of_pieces(pieces: &[&[u8]]) -> CommandError {
+        CommandError::Bytes(pieces.iter().flat_map(|piece| c_string(piece, usize::MAX)).copied().collect())
+    }
+
+    /// `container` (in upper case) has a subcommand of this name, which does not take such arguments.
+    pub fn subcommand_syntax(container: &str, subcommand: &[u8]) -> CommandError {
+        CommandError::of_pieces(&[
+            b"ERR unknown subcommand or wrong number of arguments for '",
+            &subcommand[..subcommand.len().min(ECHO_BYTES_MAX)],
+            b"'. Try ",
+            container.as_bytes(),
+            b" HELP.",
+        ])
+    }
+
     /// `container` (any case) has no subcommand of this name.
     pub fn unknown_subcommand(container: &str, subcommand: &[u8]) -> CommandError {
         let name = c_string(subcommand, ECHO_BYTES_MAX).to_vec();
@@ -190,7 +207,10 @@ impl CommandError {
             CommandError::NoPermission(_) => "NOPERM",
             CommandError::MisConfAof(_) => "MISCONF",
             CommandError::Message(text) => first_word(text),
-            CommandError::Bytes(_) => "ERR",
+            CommandError::Bytes(text) => {
+                let end = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
+                std::str::from_utf8(&text[..end]).unwrap_or("ERR")
+            }
             other => other.fixed_text().map_or("ERR", first_word),
         }
     }

@@ -255,6 +255,13 @@ impl<'a> ReadCx<'a> {
     }
 }
 
+impl ReadCx<'_> {
+    /// As [`ReadCx::typed`], for a second look: nothing is counted or touched.
+    pub fn peek_typed<T: DataType>(&mut self, key: &[u8]) -> Result<Option<&T>, CommandError> {
+        self.peek(key).map(|entry| of_type(entry.value())).transpose()
+    }
+}
+
 /// The value, if it is a string.
 #[inline]
 fn string_of(value: Value<'_>) -> Result<Value<'_>, CommandError> {
@@ -312,6 +319,7 @@ pub struct Env<'e> {
     pub rng: &'e mut Rng,
     changes: u64,
     events: [Option<&'static str>; 3],
+    touched: bool,
 }
 
 impl Env<'_> {
@@ -338,6 +346,16 @@ impl Env<'_> {
         if happened {
             self.event(event);
         }
+    }
+
+    /// Nothing was changed, and those who watch the key are to think so all the same (LTRIM that removes nothing).
+    pub fn touched(&mut self) {
+        self.touched = true;
+    }
+
+    /// Whether observers are to be told.
+    fn is_news(&self) -> bool {
+        self.changes > 0 || self.touched
     }
 }
 
@@ -430,7 +448,7 @@ impl<'a> WriteCx<'a> {
                         entry.set_access(new);
                     }
                 }
-                let mut env = Env { config, now: *now, rng, changes: 0, events: [None; 3] };
+                let mut env = Env { config, now: *now, rng, changes: 0, touched: false, events: [None; 3] };
                 let outcome = entry.with_object(|object| {
                     let value = T::of_mut(object)?;
                     let before = value.next_expiry();
@@ -439,6 +457,7 @@ impl<'a> WriteCx<'a> {
                 });
                 metrics.changes += env.changes;
                 let told = env.events;
+                let is_news = env.is_news();
                 let (result, dead, before, after) = outcome.flatten().ok_or(CommandError::WrongType)?;
                 for event in told.into_iter().flatten() {
                     events.note(config, class_of(T::NAME), event, *index, key);
@@ -451,7 +470,9 @@ impl<'a> WriteCx<'a> {
                 if before != after {
                     db.note_parts(key, before, after.filter(|_| !dead));
                 }
-                observers.changed(*index, key);
+                if is_news {
+                    observers.changed(*index, key);
+                }
                 return Ok(Some(result));
             }
             entry.bury();
@@ -464,7 +485,7 @@ impl<'a> WriteCx<'a> {
             return Ok(None);
         }
         let mut value = T::default();
-        let mut env = Env { config, now: *now, rng, changes: 0, events: [None; 3] };
+        let mut env = Env { config, now: *now, rng, changes: 0, touched: false, events: [None; 3] };
         let result = change(&mut value, &mut env);
         metrics.changes += env.changes;
         let told = env.events;
@@ -606,7 +627,14 @@ impl<'a> WriteCx<'a> {
                     let new = access.touched(entry.access(), millis, rng);
                     entry.set_access(new);
                 }
-                let mut env = Env { config, now: *now, rng, changes: u64::from(len < len_min), events: [None; 3] };
+                let mut env = Env {
+                    config,
+                    now: *now,
+                    rng,
+                    changes: u64::from(len < len_min),
+                    touched: false,
+                    events: [None; 3],
+                };
                 let result = if len < len_min {
                     check_room(len_min)?;
                     entry.with_blob_mut(|bytes| {
@@ -620,7 +648,9 @@ impl<'a> WriteCx<'a> {
                 for event in env.events.into_iter().flatten() {
                     events.note(config, EventClass::STRING, event, *index, key);
                 }
-                observers.changed(*index, key);
+                if env.is_news() {
+                    observers.changed(*index, key);
+                }
                 return Ok(result);
             }
             entry.bury();
@@ -631,7 +661,7 @@ impl<'a> WriteCx<'a> {
         check_room(len_min)?;
         // Zeroed by the allocator: pages that nobody writes to are never touched.
         let mut bytes = vec![0; len_min];
-        let mut env = Env { config, now: *now, rng, changes: 1, events: [None; 3] };
+        let mut env = Env { config, now: *now, rng, changes: 1, touched: false, events: [None; 3] };
         let result = change(&mut bytes, &mut env);
         metrics.changes += env.changes;
         events.note(config, EventClass::NEW, "new", *index, key);
@@ -659,6 +689,13 @@ impl<'a> WriteCx<'a> {
         self.changed(1);
         self.notify(EventClass::GENERIC, if expire.is_some() { "expire" } else { "persist" }, key);
         self.signal(key);
+        true
+    }
+
+    /// Says when or how often a key was used (RESTORE); false if there is no such key.
+    pub fn set_access(&mut self, key: &[u8], access: u32) -> bool {
+        let Some(mut entry) = self.find(key, false, false) else { return false };
+        entry.set_access(access);
         true
     }
 

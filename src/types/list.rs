@@ -10,26 +10,44 @@
 //! snapshots of it until one of them changes it, so that copying a list of millions, or reading it out while it changes, costs
 //! eight bytes a node.
 //!
+//! With `list-compress-depth` the nodes between the outer ones of both ends are kept compressed, each by itself, if that saves
+//! something. A reader opens a copy, a writer opens the node and it is compressed again once the change is made:
+//!
+//! ```text
+//!   depth 1   [ a b c ] [LZF] [LZF] … [LZF] [ x y z ]       pushing, popping and looking at the ends compresses nothing
+//! ```
+//!
+//! A change of the setting reaches a node when nodes come or go beside it, or when it is written to.
+//!
 //! A value of one key, used on its shard's core; snapshots may travel. Invariants: no node is empty; `len` is the sum of the nodes'
-//! lengths. Absent on purpose: compression of inner nodes (`list-compress-depth`), and anything about clients.
+//! lengths; a compressed node opens. Absent on purpose: anything about clients.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::listpack::{Item, Listpack, Pos};
 use super::object::{DataType, in_object};
+use crate::base::lzf;
 
-/// When a node is full (`list-max-listpack-size`).
+/// When a node is full (`list-max-listpack-size`), and when it is compressed (`list-compress-depth`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ListLimits {
     /// Positive: elements of a node. -1 to -5: its bytes, 4, 8, 16, 32 or 64 KiB. Zero counts as 1, as in Redis.
     pub node_size: i32,
+    /// Nodes at each end that are not compressed; 0 means that none is.
+    pub compress_depth: usize,
 }
 
 /// A node that is limited by its elements is limited to so many bytes all the same (Redis's `SIZE_SAFETY_LIMIT`).
 const NODE_BYTES_SAFE: usize = 8192;
 /// What Redis reckons for the header of an entry that is to be added to a node.
 const ENTRY_OVERHEAD: usize = 8;
+/// A node of fewer bytes is not worth compressing (Redis's `MIN_COMPRESS_BYTES`).
+const COMPRESSED_FROM_BYTES: usize = 48;
+/// Nor is one that becomes shorter by less (Redis's `MIN_COMPRESS_IMPROVE`).
+const COMPRESSION_SAVES_BYTES: usize = 8;
 
 impl ListLimits {
     fn bytes_max(self) -> usize {
@@ -57,6 +75,18 @@ enum Node {
     Packed(Listpack),
     /// One element that is too large for a packed node.
     Plain(Box<[u8]>),
+    /// One of the above, compressed.
+    Compressed(Box<Compressed>),
+}
+
+#[derive(Clone)]
+struct Compressed {
+    stream: Box<[u8]>,
+    /// What the stream opens to.
+    bytes: usize,
+    elements: usize,
+    /// Whether it opens to a plain node.
+    plain: bool,
 }
 
 impl Node {
@@ -74,24 +104,56 @@ impl Node {
         match self {
             Node::Packed(pack) => pack.len(),
             Node::Plain(_) => 1,
+            Node::Compressed(packed) => packed.elements,
+        }
+    }
+
+    /// The bytes of a listpack; none of a plain node.
+    fn pack_bytes(&self) -> Option<usize> {
+        match self {
+            Node::Packed(pack) => Some(pack.bytes_len()),
+            Node::Plain(_) => None,
+            Node::Compressed(packed) => (!packed.plain).then_some(packed.bytes),
         }
     }
 
     fn takes(&self, text: &[u8], limits: ListLimits) -> bool {
-        match self {
-            Node::Packed(pack) => {
-                text.len() <= limits.bytes_max()
-                    && !limits.exceeded_by(pack.bytes_len() + text.len() + ENTRY_OVERHEAD, pack.len() + 1)
-            }
-            Node::Plain(_) => false,
+        self.pack_bytes().is_some_and(|bytes| {
+            text.len() <= limits.bytes_max() && !limits.exceeded_by(bytes + text.len() + ENTRY_OVERHEAD, self.len() + 1)
+        })
+    }
+
+    /// Shows an element of this node.
+    fn show<R>(&self, index: usize, show: impl FnOnce(Item<'_>) -> R) -> R {
+        match &*self.open() {
+            Node::Packed(pack) => show(pack.get(pack.seek(index as i64).expect("the index lies in this node"))),
+            Node::Plain(bytes) => show(Item::Bytes(bytes)),
+            Node::Compressed(_) => unreachable!("it was opened"),
         }
     }
 
-    fn item(&self, index: usize) -> Item<'_> {
-        match self {
-            Node::Packed(pack) => pack.get(pack.seek(index as i64).expect("the index lies in this node")),
-            Node::Plain(bytes) => Item::Bytes(bytes),
+    /// This node, or what it opens to.
+    fn open(&self) -> Cow<'_, Node> {
+        let Node::Compressed(packed) = self else { return Cow::Borrowed(self) };
+        let bytes = lzf::decompress(&packed.stream, packed.bytes).expect("a node opens to what was compressed");
+        Cow::Owned(match packed.plain {
+            true => Node::Plain(bytes.into_boxed_slice()),
+            false => Node::Packed(Listpack::from_bytes(&bytes).expect("a node opens to what was compressed")),
+        })
+    }
+
+    /// This node compressed, if it is not and that saves something.
+    fn compressed(&self) -> Option<Node> {
+        let (bytes, plain) = match self {
+            Node::Packed(pack) => (pack.as_bytes(), false),
+            Node::Plain(bytes) => (&**bytes, true),
+            Node::Compressed(_) => return None,
+        };
+        if bytes.len() < COMPRESSED_FROM_BYTES {
+            return None;
         }
+        let stream = lzf::compress(bytes, bytes.len() - COMPRESSION_SAVES_BYTES)?.into_boxed_slice();
+        Some(Node::Compressed(Box::new(Compressed { stream, bytes: bytes.len(), elements: self.len(), plain })))
     }
 
     fn allocated_bytes(&self) -> usize {
@@ -100,6 +162,7 @@ impl Node {
             + match self {
                 Node::Packed(pack) => pack.allocated_bytes(),
                 Node::Plain(bytes) => bytes.len(),
+                Node::Compressed(packed) => size_of::<Compressed>() + packed.stream.len(),
             }
     }
 }
@@ -150,10 +213,18 @@ impl DataType for List {
         match &self.repr {
             Repr::Packed(pack) => pack.allocated_bytes(),
             Repr::Quick(quick) => {
-                // The first and the last node stand for the others, which are as full as the limits let them be.
+                // Three nodes stand for the others, which are as full as the limits let them be; those inside may be compressed.
+                let inner = quick.nodes.len().saturating_sub(2);
+                let few = [1, inner.div_ceil(2), inner];
+                let inner_sum: usize = match inner {
+                    0 => 0,
+                    _ => few.iter().map(|at| quick.nodes[*at].allocated_bytes()).sum(),
+                };
                 let ends = [quick.nodes.front(), quick.nodes.back()];
-                let sum: usize = ends.iter().flatten().map(|node| node.allocated_bytes()).sum();
-                size_of::<Quick>() + quick.nodes.capacity() * size_of::<Arc<Node>>() + sum / 2 * quick.nodes.len()
+                let ends_sum: usize = ends.iter().flatten().map(|node| node.allocated_bytes()).sum();
+                let nodes =
+                    if quick.nodes.len() == 1 { ends_sum / 2 } else { ends_sum + inner_sum / few.len() * inner };
+                size_of::<Quick>() + quick.nodes.capacity() * size_of::<Arc<Node>>() + nodes
             }
         }
     }
@@ -182,11 +253,12 @@ impl List {
                 quick.len += 1;
                 if let Some(last) = quick.nodes.back_mut()
                     && last.takes(text, limits)
-                    && let Node::Packed(pack) = Arc::make_mut(last)
+                    && let Some(pack) = pack_mut(last)
                 {
                     pack.push_back(text);
                 } else {
                     quick.nodes.push_back(Arc::new(Node::of(text, limits)));
+                    quick.settle(limits, 0..0);
                 }
             }
         }
@@ -202,11 +274,12 @@ impl List {
                 quick.len += 1;
                 if let Some(first) = quick.nodes.front_mut()
                     && first.takes(text, limits)
-                    && let Node::Packed(pack) = Arc::make_mut(first)
+                    && let Some(pack) = pack_mut(first)
                 {
                     pack.push_front(text);
                 } else {
                     quick.nodes.push_front(Arc::new(Node::of(text, limits)));
+                    quick.settle(limits, 0..0);
                 }
             }
         }
@@ -223,8 +296,8 @@ impl List {
                 Some(taken)
             }
             Repr::Quick(quick) => {
-                let taken = take(quick.nodes.front()?.item(0));
-                quick.remove(0, 0, 1);
+                let taken = quick.nodes.front()?.show(0, take);
+                quick.remove_one(0, 0, limits);
                 self.pack_if_small(limits);
                 Some(taken)
             }
@@ -244,21 +317,21 @@ impl List {
             Repr::Quick(quick) => {
                 let node = quick.nodes.len().checked_sub(1)?;
                 let at = quick.nodes[node].len() - 1;
-                let taken = take(quick.nodes[node].item(at));
-                quick.remove(node, at, 1);
+                let taken = quick.nodes[node].show(at, take);
+                quick.remove_one(node, at, limits);
                 self.pack_if_small(limits);
                 Some(taken)
             }
         }
     }
 
-    /// The element at an index from the front; none behind the last.
-    pub fn get(&self, index: usize) -> Option<Item<'_>> {
+    /// Shows the element at an index from the front; none behind the last.
+    pub fn get<R>(&self, index: usize, show: impl FnOnce(Item<'_>) -> R) -> Option<R> {
         match &self.repr {
-            Repr::Packed(pack) => Some(pack.get(pack.seek(index as i64)?)),
+            Repr::Packed(pack) => Some(show(pack.get(pack.seek(index as i64)?))),
             Repr::Quick(quick) => {
                 let (node, at) = quick.locate(index)?;
-                Some(quick.nodes[node].item(at))
+                Some(quick.nodes[node].show(at, show))
             }
         }
     }
@@ -279,17 +352,16 @@ impl List {
             Repr::Quick(quick) => {
                 let (node, at) = quick.locate(index).expect("the caller knows the length");
                 let count = quick.nodes[node].len();
-                let fits = match &*quick.nodes[node] {
-                    Node::Packed(pack) => {
-                        text.len() <= limits.bytes_max() && !limits.exceeded_by(pack.bytes_len() + text.len(), count)
-                    }
-                    Node::Plain(_) => false,
-                };
-                if fits && let Node::Packed(pack) = Arc::make_mut(&mut quick.nodes[node]) {
+                let fits = quick.nodes[node].pack_bytes().is_some_and(|bytes| {
+                    text.len() <= limits.bytes_max() && !limits.exceeded_by(bytes + text.len(), count)
+                });
+                if fits && let Some(pack) = pack_mut(&mut quick.nodes[node]) {
                     let pos = pack.seek(at as i64).expect("it was just located");
                     pack.replace(pos, text);
+                    quick.close(node..node + 1, limits);
                 } else if count == 1 {
                     quick.nodes[node] = Arc::new(Node::of(text, limits));
+                    quick.close(node..node + 1, limits);
                 } else {
                     quick.remove(node, at, 1);
                     quick.insert(index, text, limits);
@@ -315,7 +387,7 @@ impl List {
     pub fn remove_equal(&mut self, text: &[u8], count: usize, from_back: bool, limits: ListLimits) -> usize {
         let removed = match &mut self.repr {
             Repr::Packed(pack) => remove_from_pack(pack, text, count, from_back),
-            Repr::Quick(quick) => quick.remove_equal(text, count, from_back),
+            Repr::Quick(quick) => quick.remove_equal(text, count, from_back, limits),
         };
         if removed > 0 {
             self.pack_if_small(limits);
@@ -337,13 +409,14 @@ impl List {
             Repr::Quick(quick) => {
                 quick.cut_back(quick.len - start - count);
                 quick.cut_front(start);
+                quick.settle(limits, 0..0);
                 self.pack_if_small(limits);
             }
         }
     }
 
     /// Shows elements from an index on, towards the back or the front, until `visit` returns false.
-    pub fn walk<'a>(&'a self, start: usize, backwards: bool, mut visit: impl FnMut(Item<'a>) -> bool) {
+    pub fn walk(&self, start: usize, backwards: bool, mut visit: impl FnMut(Item<'_>) -> bool) {
         match &self.repr {
             Repr::Packed(pack) => {
                 if let Some(at) = pack.seek(start as i64) {
@@ -353,12 +426,13 @@ impl List {
             Repr::Quick(quick) => {
                 let Some((mut node, mut at)) = quick.locate(start) else { return };
                 loop {
-                    let go_on = match &*quick.nodes[node] {
+                    let go_on = match &*quick.nodes[node].open() {
                         Node::Plain(bytes) => visit(Item::Bytes(bytes)),
                         Node::Packed(pack) => {
                             let pos = pack.seek(at as i64).expect("it was just located");
                             walk_pack(pack, pos, backwards, &mut visit)
                         }
+                        Node::Compressed(_) => unreachable!("it was opened"),
                     };
                     let next = if backwards { node.checked_sub(1) } else { Some(node + 1) };
                     match next {
@@ -417,20 +491,13 @@ impl List {
         if quick.nodes.len() > 1 {
             return;
         }
-        let small = match quick.nodes.front().map(|node| &**node) {
-            None => true,
-            Some(Node::Packed(pack)) => {
-                pack.bytes_len() <= limits.bytes_max() / 2 && pack.len() <= (limits.elements_max() / 2).max(1)
-            }
-            Some(Node::Plain(_)) => false,
-        };
+        let small = quick.nodes.front().is_none_or(|node| {
+            node.pack_bytes().is_some_and(|bytes| bytes <= limits.bytes_max() / 2)
+                && node.len() <= (limits.elements_max() / 2).max(1)
+        });
         if small {
-            let node =
-                quick.nodes.pop_front().map(|node| Arc::try_unwrap(node).unwrap_or_else(|shared| (*shared).clone()));
-            self.repr = Repr::Packed(match node {
-                Some(Node::Packed(pack)) => pack,
-                Some(Node::Plain(_)) | None => Listpack::new(),
-            });
+            let pack = quick.nodes.front_mut().and_then(pack_mut).map(std::mem::take);
+            self.repr = Repr::Packed(pack.unwrap_or_default());
         }
     }
 }
@@ -463,12 +530,58 @@ impl Quick {
         unreachable!("the length is the sum of the nodes' lengths")
     }
 
+    /// Whether a node lies between those that are not compressed.
+    fn is_inner(&self, node: usize, depth: usize) -> bool {
+        depth > 0 && node >= depth && node.saturating_add(depth) < self.nodes.len()
+    }
+
+    /// Compresses those of these nodes that are to be.
+    fn close(&mut self, nodes: Range<usize>, limits: ListLimits) {
+        for at in nodes {
+            if self.is_inner(at, limits.compress_depth)
+                && let Some(compressed) = self.nodes[at].compressed()
+            {
+                self.nodes[at] = Arc::new(compressed);
+            }
+        }
+    }
+
+    /// Nodes came or went: those near the ends are opened, and those that moved away from them compressed, as `changed` ones are.
+    fn settle(&mut self, limits: ListLimits, changed: Range<usize>) {
+        /// A change adds so many nodes at most.
+        const NEW_MAX: usize = 2;
+        let (depth, len) = (limits.compress_depth, self.nodes.len());
+        if depth == 0 {
+            return;
+        }
+        let outer = depth.min(len);
+        for at in (0..outer).chain(len - outer..len) {
+            if matches!(*self.nodes[at], Node::Compressed(_)) {
+                let open = self.nodes[at].open().into_owned();
+                self.nodes[at] = Arc::new(open);
+            }
+        }
+        let back = len - outer;
+        self.close(outer..(outer + NEW_MAX).min(len), limits);
+        self.close(back.saturating_sub(NEW_MAX)..back, limits);
+        self.close(changed, limits);
+    }
+
+    /// Removes one element of a node.
+    fn remove_one(&mut self, node: usize, at: usize, limits: ListLimits) {
+        let nodes = self.nodes.len();
+        self.remove(node, at, 1);
+        if self.nodes.len() < nodes {
+            self.settle(limits, 0..0);
+        }
+    }
+
     /// Removes `count` elements of one node from index `at` in it on, and the node if nothing is left of it.
     fn remove(&mut self, node: usize, at: usize, count: usize) {
         self.len -= count;
         if count == self.nodes[node].len() {
             self.nodes.remove(node);
-        } else if let Node::Packed(pack) = Arc::make_mut(&mut self.nodes[node]) {
+        } else if let Some(pack) = pack_mut(&mut self.nodes[node]) {
             let pos = pack.seek(at as i64).expect("the caller located it");
             pack.remove_range(pos, count);
         }
@@ -477,58 +590,63 @@ impl Quick {
     fn insert(&mut self, index: usize, text: &[u8], limits: ListLimits) {
         let place = self.locate(index);
         self.len += 1;
-        let Some((node, at)) = place else {
-            match self.nodes.back_mut() {
-                Some(last) if last.takes(text, limits) => {
-                    if let Node::Packed(pack) = Arc::make_mut(last) {
-                        pack.push_back(text);
-                    }
+        let changed = match place {
+            Some((node, at)) => self.insert_at(node, at, text, limits),
+            None => {
+                let node = self.nodes.len();
+                let room = self.nodes.back_mut().filter(|last| last.takes(text, limits)).and_then(pack_mut);
+                match room {
+                    Some(pack) => pack.push_back(text),
+                    None => self.nodes.push_back(Arc::new(Node::of(text, limits))),
                 }
-                _ => self.nodes.push_back(Arc::new(Node::of(text, limits))),
+                node..node
             }
-            return;
         };
+        self.settle(limits, changed.start..changed.end.min(self.nodes.len()));
+    }
+
+    /// Inserts in front of an element; which nodes have changed.
+    fn insert_at(&mut self, node: usize, at: usize, text: &[u8], limits: ListLimits) -> Range<usize> {
         if self.nodes[node].takes(text, limits)
-            && let Node::Packed(pack) = Arc::make_mut(&mut self.nodes[node])
+            && let Some(pack) = pack_mut(&mut self.nodes[node])
         {
             let pos = pack.seek(at as i64).expect("it was just located");
             pack.insert_before(pos, text);
-            return;
+            return node..node + 1;
         }
         if at == 0 {
             // Between two nodes: at the end of the one before, if there is room.
             if node > 0
                 && self.nodes[node - 1].takes(text, limits)
-                && let Node::Packed(pack) = Arc::make_mut(&mut self.nodes[node - 1])
+                && let Some(pack) = pack_mut(&mut self.nodes[node - 1])
             {
                 pack.push_back(text);
             } else {
                 self.nodes.insert(node, Arc::new(Node::of(text, limits)));
             }
-            return;
+            return node.saturating_sub(1)..node + 1;
         }
         // In the middle of a full node, which becomes two.
-        let Node::Packed(pack) = Arc::make_mut(&mut self.nodes[node]) else {
-            unreachable!("a plain node has index 0 only")
-        };
+        let pack = pack_mut(&mut self.nodes[node]).expect("a plain node has index 0 only");
         let pos = pack.seek(at as i64).expect("it was just located");
         let mut back = Listpack::new();
         pack.iter_from(Some(pos)).for_each(|item| back.push_back(&item.text()));
         pack.remove_range(pos, usize::MAX);
-        let front = Arc::clone(&self.nodes[node]);
         self.nodes.insert(node + 1, Arc::new(Node::Packed(back)));
-        let takes = front.takes(text, limits);
-        drop(front);
-        if takes && let Node::Packed(pack) = Arc::make_mut(&mut self.nodes[node]) {
+        if self.nodes[node].takes(text, limits)
+            && let Some(pack) = pack_mut(&mut self.nodes[node])
+        {
             pack.push_back(text);
         } else {
             self.nodes.insert(node + 1, Arc::new(Node::of(text, limits)));
         }
+        node..node + 3
     }
 
-    fn remove_equal(&mut self, text: &[u8], count: usize, from_back: bool) -> usize {
+    fn remove_equal(&mut self, text: &[u8], count: usize, from_back: bool, limits: ListLimits) -> usize {
         let mut removed = 0;
         let mut node = if from_back { self.nodes.len() } else { 0 };
+        let nodes = self.nodes.len();
         loop {
             if from_back {
                 if node == 0 {
@@ -538,18 +656,19 @@ impl Quick {
             } else if node >= self.nodes.len() {
                 break;
             }
-            let found = match &*self.nodes[node] {
+            let found = match &*self.nodes[node].open() {
                 Node::Plain(bytes) => **bytes == *text,
                 Node::Packed(pack) => pack.first().is_some_and(|first| pack.find(text, first, 0).is_some()),
+                Node::Compressed(_) => unreachable!("it was opened"),
             };
             let mut gone = false;
             if found {
-                let taken = match Arc::make_mut(&mut self.nodes[node]) {
-                    Node::Plain(_) => {
+                let taken = match pack_mut(&mut self.nodes[node]) {
+                    None => {
                         gone = true;
                         1
                     }
-                    Node::Packed(pack) => {
+                    Some(pack) => {
                         let taken = remove_from_pack(pack, text, count - removed, from_back);
                         gone = pack.is_empty();
                         taken
@@ -559,6 +678,8 @@ impl Quick {
                 self.len -= taken;
                 if gone {
                     self.nodes.remove(node);
+                } else {
+                    self.close(node..node + 1, limits);
                 }
             }
             if removed == count {
@@ -567,6 +688,9 @@ impl Quick {
             if !from_back && !gone {
                 node += 1;
             }
+        }
+        if self.nodes.len() < nodes {
+            self.settle(limits, 0..0);
         }
         removed
     }
@@ -587,6 +711,22 @@ impl Quick {
             self.remove(node, in_node - len, len);
             count -= len;
         }
+    }
+}
+
+/// The listpack of a node, opened and not shared any more; none of a plain one.
+fn pack_mut(node: &mut Arc<Node>) -> Option<&mut Listpack> {
+    if matches!(**node, Node::Compressed(_)) {
+        let open = node.open().into_owned();
+        *node = Arc::new(open);
+    }
+    // A plain node is replaced, never changed: it need not be copied here.
+    if matches!(**node, Node::Plain(_)) {
+        return None;
+    }
+    match Arc::make_mut(node) {
+        Node::Packed(pack) => Some(pack),
+        Node::Plain(_) | Node::Compressed(_) => None,
     }
 }
 
@@ -640,6 +780,12 @@ impl ListSnapshot {
     /// Shows the next elements until `visit` returns false; whether there are more after that.
     pub fn read_on(&mut self, mut visit: impl FnMut(Item<'_>) -> bool) -> bool {
         while self.left > 0 {
+            if let Repr::Quick(quick) = &mut self.list.repr
+                && matches!(*quick.nodes[self.node], Node::Compressed(_))
+            {
+                let open = quick.nodes[self.node].open().into_owned();
+                quick.nodes[self.node] = Arc::new(open);
+            }
             let mut read = 0;
             let mut step = |item: Item<'_>| {
                 read += 1;
@@ -651,6 +797,7 @@ impl ListSnapshot {
                     walk_pack(pack, at, false, &mut step)
                 }
                 Repr::Quick(quick) => match &*quick.nodes[self.node] {
+                    Node::Compressed(_) => unreachable!("it was opened"),
                     Node::Plain(bytes) => step(Item::Bytes(bytes)),
                     Node::Packed(pack) => {
                         let at = pack.seek(self.at as i64).expect("as many elements are left");
@@ -697,6 +844,10 @@ mod tests {
         if let Repr::Quick(quick) = &list.repr {
             assert!(quick.nodes.iter().all(|node| node.len() > 0));
             assert_eq!(quick.nodes.iter().map(|node| node.len()).sum::<usize>(), quick.len);
+            for node in &quick.nodes {
+                let open = node.open();
+                assert_eq!((node.len(), node.pack_bytes()), (open.len(), open.pack_bytes()));
+            }
         }
     }
 
@@ -714,10 +865,13 @@ mod tests {
         let seed = 77;
         println!("seed {seed}");
         let mut rng = Rng::seed(seed);
-        for node_size in [-1, -2, 1, 3, 128, 0] {
-            let limits = ListLimits { node_size };
+        let sizes = [-1, -2, 1, 3, 128, 0];
+        for (node_size, compress_depth) in sizes.into_iter().flat_map(|size| [(size, 0), (size, 1), (size, 2)]) {
+            let limits = ListLimits { node_size, compress_depth };
             let (mut list, mut model) = (List::default(), VecDeque::<Vec<u8>>::new());
-            for step in 0..900 {
+            // Compressing is slow without optimisation.
+            let steps = if compress_depth == 0 { 900 } else { 60 };
+            for step in 0..steps {
                 let value = text(&mut rng);
                 let len = model.len();
                 let at = rng.below(len as u64 + 1) as usize;
@@ -738,7 +892,7 @@ mod tests {
                         list.set(at, &value, limits);
                         model[at] = value;
                     }
-                    7 => assert_eq!(list.get(at).map(|item| item.to_vec()), model.get(at).cloned()),
+                    7 => assert_eq!(list.get(at, |item| item.to_vec()), model.get(at).cloned()),
                     8 => assert_eq!(list.pop_front(limits, |item| item.to_vec()), model.pop_front()),
                     9 => assert_eq!(list.pop_back(limits, |item| item.to_vec()), model.pop_back()),
                     10 | 11 => {
@@ -779,7 +933,7 @@ mod tests {
 
     #[test]
     fn a_list_is_packed_up_to_its_limit_and_again_from_half_of_it() {
-        let limits = ListLimits { node_size: 10 };
+        let limits = ListLimits { node_size: 10, compress_depth: 0 };
         let mut list = List::default();
         for n in 0..10 {
             list.push_back(n.to_string().as_bytes(), limits);
@@ -795,9 +949,98 @@ mod tests {
         assert_eq!(list.encoding(), "listpack");
     }
 
+    /// Which nodes are compressed.
+    fn compressed(list: &List) -> Vec<bool> {
+        let Repr::Quick(quick) = &list.repr else { return Vec::new() };
+        quick.nodes.iter().map(|node| matches!(**node, Node::Compressed(_))).collect()
+    }
+
+    fn of_nodes(nodes: usize, limits: ListLimits) -> List {
+        let mut list = List::default();
+        (0..nodes).for_each(|_| list.push_back(&[b'x'; 100], limits));
+        assert_eq!(compressed(&list).len(), nodes);
+        list
+    }
+
+    #[test]
+    fn nodes_between_the_outer_ones_are_compressed_and_those_are_not() {
+        for (depth, nodes, shown) in [
+            (0, 5, "....."),
+            (1, 2, ".."),
+            (1, 3, ".C."),
+            (1, 6, ".CCCC."),
+            (2, 4, "...."),
+            (2, 6, "..CC.."),
+            (usize::MAX, 6, "......"),
+        ] {
+            let limits = ListLimits { node_size: 1, compress_depth: depth };
+            let as_text = |list: &List| -> String {
+                compressed(list).iter().map(|compressed| if *compressed { 'C' } else { '.' }).collect()
+            };
+            assert_eq!(as_text(&of_nodes(nodes, limits)), shown, "depth {depth}");
+            let mut list = of_nodes(nodes + 4, limits);
+            (0..2).for_each(|_| assert!(list.pop_front(limits, |_| ()).is_some()));
+            (0..2).for_each(|_| assert!(list.pop_back(limits, |_| ()).is_some()));
+            assert_eq!(as_text(&list), shown, "depth {depth} after taking two off each end");
+            let mut list = of_nodes(nodes + 40, limits);
+            list.keep(17, nodes, limits);
+            assert_eq!(as_text(&list), shown, "depth {depth} after a cut");
+            let mut list = of_nodes(nodes, limits);
+            list.set(nodes / 2, &[b'y'; 100], limits);
+            list.insert(nodes / 2, &[b'z'; 100], limits);
+            list.remove_equal(&[b'z'; 100], 1, false, limits);
+            assert_eq!(as_text(&list), shown, "depth {depth} after changes inside");
+        }
+    }
+
+    #[test]
+    fn what_is_short_or_does_not_shrink_stays_as_it_is() {
+        let limits = ListLimits { node_size: 1, compress_depth: 1 };
+        let mut rng = Rng::seed(1);
+        for (element, shrinks) in [(vec![b'x'; 30], false), (vec![b'x'; 60], true), (vec![0; 200], false)] {
+            let mut list = List::default();
+            for _ in 0..5 {
+                let mut element = element.clone();
+                if element[0] == 0 {
+                    rng.fill(&mut element);
+                }
+                list.push_back(&element, limits);
+            }
+            assert_eq!(compressed(&list), [false, shrinks, shrinks, shrinks, false], "{} bytes", element.len());
+        }
+    }
+
+    #[test]
+    fn an_element_in_a_node_of_its_own_is_compressed_too() {
+        let limits = ListLimits { node_size: -1, compress_depth: 1 };
+        let mut list = List::default();
+        (0..3).for_each(|_| list.push_back(&[b'x'; 10_000], limits));
+        assert_eq!(compressed(&list), [false, true, false]);
+        assert!(list.allocated_bytes() < 21_000, "{}", list.allocated_bytes());
+        assert_eq!(list.get(1, |item| item.len()), Some(10_000));
+        let (copy, mut read) = (list.clone(), 0);
+        while copy.snapshot(0, 3).read_on(|item| {
+            read += item.len();
+            true
+        }) {}
+        assert_eq!(read, 30_000);
+    }
+
+    #[test]
+    fn another_depth_takes_hold_as_the_list_changes() {
+        let mut list = of_nodes(6, ListLimits { node_size: 1, compress_depth: 0 });
+        let limits = ListLimits { node_size: 1, compress_depth: 1 };
+        list.push_back(&[b'x'; 100], limits);
+        assert!(compressed(&list).contains(&true) && !compressed(&list)[0] && !compressed(&list)[6]);
+        let limits = ListLimits { node_size: 1, compress_depth: 3 };
+        list.push_back(&[b'x'; 100], limits);
+        assert_eq!(compressed(&list)[..3], [false; 3]);
+        assert_eq!(shown(&list).len(), 8);
+    }
+
     #[test]
     fn a_snapshot_reads_what_was_there_when_it_was_taken() {
-        let limits = ListLimits { node_size: -1 };
+        let limits = ListLimits { node_size: -1, compress_depth: 0 };
         let mut list = List::default();
         let element = |n: usize| if n % 1000 == 7 { vec![b'p'; 5000] } else { n.to_string().into_bytes() };
         (0..20_000).for_each(|n| list.push_back(&element(n), limits));
@@ -823,7 +1066,9 @@ mod tests {
     #[test]
     fn a_large_list_is_freed_in_slices() {
         let mut list = List::default();
-        (0..100_000).for_each(|n: i32| list.push_back(n.to_string().as_bytes(), ListLimits { node_size: -2 }));
+        (0..100_000).for_each(|n: i32| {
+            list.push_back(n.to_string().as_bytes(), ListLimits { node_size: -2, compress_depth: 0 })
+        });
         let mut slices = 1;
         while list.free_some(5000) {
             slices += 1;

@@ -133,6 +133,11 @@ impl Listpack {
 
     /// A copy of these bytes, if they are a valid listpack to the last of them.
     pub fn from_bytes(bytes: &[u8]) -> Option<Listpack> {
+        Listpack::entries_of(bytes).map(|_| Listpack { bytes: bytes.to_vec() })
+    }
+
+    /// The entries in these bytes, if they are a valid listpack to the last of them.
+    pub fn entries_of(bytes: &[u8]) -> Option<Iter<'_>> {
         let total = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
         if total != bytes.len() || total < HEADER + 1 || bytes[total - 1] != END {
             return None;
@@ -145,7 +150,7 @@ impl Listpack {
         }
         let said = u16::from_le_bytes([bytes[4], bytes[5]]);
         let known = said != COUNT_UNKNOWN;
-        (at == total - 1 && (!known || usize::from(said) == count)).then(|| Listpack { bytes: bytes.to_vec() })
+        (at == total - 1 && (!known || usize::from(said) == count)).then_some(Iter { bytes, at: HEADER })
     }
 
     /// The bytes of the format.
@@ -251,8 +256,36 @@ impl Listpack {
     /// Appends an entry.
     #[inline]
     pub fn push_back(&mut self, text: &[u8]) {
-        self.put(self.bytes.len() - 1, 0, Some(text));
+        self.put(self.bytes.len() - 1, 0, Some(Item::of(text)));
         self.count_change(1);
+    }
+
+    /// Appends what `write` writes, about `bytes_about` bytes, and adds up counts and sizes once. Room grows by half, since whoever
+    /// appends like this will do so again; see [`Listpack::shrink_to_fit`].
+    #[inline]
+    pub fn extend_with(&mut self, bytes_about: usize, write: impl FnOnce(&mut Writer<'_>)) {
+        let len = self.bytes.len();
+        if len + bytes_about > self.bytes.capacity() {
+            self.bytes.reserve_exact(size_class((len + bytes_about).max(len + len / 2)) - len);
+        }
+        self.bytes.pop();
+        let mut writer = Writer { bytes: &mut self.bytes, count: 0 };
+        write(&mut writer);
+        let count = writer.count;
+        self.bytes.push(END);
+        self.note_total();
+        self.count_change(count);
+    }
+
+    /// Gives back room that is not used.
+    pub fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
+    /// Replaces an entry by an integer.
+    #[inline]
+    pub fn replace_int(&mut self, at: Pos, number: i64) {
+        self.put(at.0, self.end_of(at.0) - at.0, Some(Item::Int(number)));
     }
 
     /// Inserts an entry in front of all.
@@ -262,21 +295,21 @@ impl Listpack {
 
     /// Inserts an entry in front of another, which is found behind it afterwards.
     pub fn insert_before(&mut self, at: Pos, text: &[u8]) {
-        self.put(at.0, 0, Some(text));
+        self.put(at.0, 0, Some(Item::of(text)));
         self.count_change(1);
     }
 
     /// Inserts an entry behind another and returns its place.
     pub fn insert_after(&mut self, at: Pos, text: &[u8]) -> Pos {
         let place = self.end_of(at.0);
-        self.put(place, 0, Some(text));
+        self.put(place, 0, Some(Item::of(text)));
         self.count_change(1);
         Pos(place)
     }
 
     /// Replaces an entry.
     pub fn replace(&mut self, at: Pos, text: &[u8]) {
-        self.put(at.0, self.end_of(at.0) - at.0, Some(text));
+        self.put(at.0, self.end_of(at.0) - at.0, Some(Item::of(text)));
     }
 
     /// Removes an entry; the one behind it is where it was, if there is one.
@@ -348,25 +381,24 @@ impl Listpack {
         at + body + back_len_size(body)
     }
 
-    /// Replaces `old` bytes at `at` by an entry for `text`, or by nothing.
-    fn put(&mut self, at: usize, old: usize, text: Option<&[u8]>) {
+    /// Replaces `old` bytes at `at` by an entry for `item`, or by nothing.
+    fn put(&mut self, at: usize, old: usize, item: Option<Item<'_>>) {
         let mut entry = EntryBytes::default();
         let mut tail: &[u8] = &[];
-        if let Some(text) = text {
-            match Item::of(text) {
-                Item::Int(number) => {
-                    let (bytes, len) = int_encoding(number);
-                    entry.push(&bytes[..len]);
-                }
-                Item::Bytes(bytes) => {
-                    let (header, len) = text_header(bytes.len());
-                    entry.push(&header[..len]);
-                    tail = bytes;
-                }
+        match item {
+            Some(Item::Int(number)) => {
+                let (bytes, len) = int_encoding(number);
+                entry.push(&bytes[..len]);
             }
+            Some(Item::Bytes(bytes)) => {
+                let (header, len) = text_header(bytes.len());
+                entry.push(&header[..len]);
+                tail = bytes;
+            }
+            None => {}
         }
         let body = entry.len + tail.len();
-        let (back, back_len) = if text.is_some() { back_len(body) } else { ([0; 5], 0) };
+        let (back, back_len) = if item.is_some() { back_len(body) } else { ([0; 5], 0) };
         let new = body + back_len;
         let len = self.bytes.len();
         if new > old {
@@ -387,6 +419,12 @@ impl Listpack {
         place[..entry.len].copy_from_slice(&entry.bytes[..entry.len]);
         place[entry.len..body].copy_from_slice(tail);
         place[body..].copy_from_slice(&back[..back_len]);
+        self.note_total();
+    }
+
+    /// Writes the length in bytes into the header.
+    #[inline]
+    fn note_total(&mut self) {
         let total = u32::try_from(self.bytes.len()).expect("the types keep a listpack far below 4 GiB");
         self.bytes[..4].copy_from_slice(&total.to_le_bytes());
     }
@@ -422,11 +460,52 @@ impl EntryBytes {
     }
 }
 
+/// Appends entries; see [`Listpack::extend_with`].
+pub struct Writer<'a> {
+    bytes: &'a mut Vec<u8>,
+    count: i64,
+}
+
+impl Writer<'_> {
+    /// An integer.
+    #[inline]
+    pub fn int(&mut self, number: i64) {
+        let (bytes, len) = int_encoding(number);
+        self.bytes.extend_from_slice(&bytes[..len]);
+        // No integer is longer than what one byte can count.
+        self.bytes.push(len as u8);
+        self.count += 1;
+    }
+
+    /// A text, or the integer that it is.
+    #[inline]
+    pub fn text(&mut self, text: &[u8]) {
+        match Item::of(text) {
+            Item::Int(number) => self.int(number),
+            Item::Bytes(bytes) => {
+                let (header, len) = text_header(bytes.len());
+                self.bytes.extend_from_slice(&header[..len]);
+                self.bytes.extend_from_slice(bytes);
+                let (back, back_len) = back_len(len + bytes.len());
+                self.bytes.extend_from_slice(&back[..back_len]);
+                self.count += 1;
+            }
+        }
+    }
+}
+
 /// Entries from front to back.
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
     bytes: &'a [u8],
     at: usize,
+}
+
+impl Iter<'_> {
+    /// Where the next entry is; none at the end.
+    pub fn position(&self) -> Option<Pos> {
+        (self.bytes[self.at] != END).then_some(Pos(self.at))
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

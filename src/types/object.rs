@@ -1,11 +1,11 @@
-//! What a key holds that is not a string: one of the four types, and what they have in common.
+//! What a key holds that is not a string: one of the five types, and what they have in common.
 //!
 //! An object is owned by its record and used on its shard's core. Invariant: what is stored is not empty, unless its type
 //! allows it ([`DataType::DIES_EMPTY`]). Absent on purpose: strings, which the record itself stores.
 
 use std::fmt;
 
-use super::{Hash, List, Set, Zset};
+use super::{Hash, List, Set, Stream, Zset};
 use crate::base::time::Millis;
 
 /// What every type can be asked, whatever it holds.
@@ -24,6 +24,10 @@ pub trait DataType: Default + Clone + Send + 'static {
     fn encoding(&self) -> &'static str;
     /// Bytes allocated for it, or a close estimate; never takes time in proportion to the number of elements.
     fn allocated_bytes(&self) -> usize;
+    /// As many as there are to free: elements, and what else the value is made of.
+    fn parts(&self) -> usize {
+        self.len()
+    }
     /// Frees about so many elements of a value that nobody will read again; true while there are more. The way to free a
     /// large value in slices.
     fn free_some(&mut self, elements_max: usize) -> bool;
@@ -52,6 +56,8 @@ pub enum Object {
     Hash(Hash),
     /// A sorted set.
     Zset(Zset),
+    /// A stream.
+    Stream(Stream),
 }
 
 // The box of every small value: one of jemalloc's classes of 32 bytes.
@@ -96,6 +102,7 @@ macro_rules! each {
             Object::Set($value) => $result,
             Object::Hash($value) => $result,
             Object::Zset($value) => $result,
+            Object::Stream($value) => $result,
         }
     };
 }
@@ -145,6 +152,11 @@ impl Object {
     /// See [`DataType::next_expiry`].
     pub fn next_expiry(&self) -> Option<Millis> {
         each!(self, value => value.next_expiry())
+    }
+
+    /// See [`DataType::parts`].
+    pub fn parts(&self) -> usize {
+        each!(self, value => value.parts())
     }
 
     /// See [`DataType::free_some`].

@@ -1,5 +1,5 @@
-"""Lists, sets, hashes, sorted sets, bitmaps and HyperLogLogs through redis-py's typed calls, in RESP2 and RESP3, and the classic uses
-of them: a work queue, a leaderboard, unique visitors, sessions whose fields expire."""
+"""Lists, sets, hashes, sorted sets, streams, bitmaps and HyperLogLogs through redis-py's typed calls, in RESP2 and RESP3, and
+the classic uses of them: a work queue, a consumer group, a leaderboard, unique visitors, sessions whose fields expire."""
 
 import threading
 import time
@@ -214,3 +214,82 @@ def a_leaderboard(server):
     equal([tuple(pair) for pair in best], wanted[:10])
     member = wanted[500][0]
     equal(client.zrevrank("board", member), 500)
+
+
+@case(shards=(1, 4))
+def redis_py_streams(server):
+    for client in clients(server):
+        client.flushall()
+        first = client.xadd("log", {"n": 1})
+        equal(client.xadd("log", {"n": 2, "text": "two"}, id="99999999999999-1"), b"99999999999999-1")
+        equal(client.xlen("log"), 2)
+        equal(client.xrange("log"), [(first, {b"n": b"1"}), (b"99999999999999-1", {b"n": b"2", b"text": b"two"})])
+        equal(client.xrevrange("log", count=1)[0][0], b"99999999999999-1")
+        equal(client.xgroup_create("log", "g", id="0"), True)
+        raises("BUSYGROUP", client.xgroup_create, "log", "g")
+        equal(len(client.xreadgroup("g", "ann", {"log": ">"}, count=1)), 1)
+        equal(client.xpending("log", "g")["consumers"], [{"name": b"ann", "pending": 1}])
+        entry = client.xpending_range("log", "g", "-", "+", 10)[0]
+        equal((entry["message_id"], entry["consumer"], entry["times_delivered"]), (first, b"ann", 1))
+        equal(client.xclaim("log", "g", "bob", 0, [first], justid=True), [first])
+        group = client.xinfo_groups("log")[0]
+        equal((group["name"], group["pending"], group["entries-read"], group["lag"]), (b"g", 1, 1, 1))
+        equal(sorted(consumer["name"] for consumer in client.xinfo_consumers("log", "g")), [b"ann", b"bob"])
+        info = client.xinfo_stream("log")
+        equal((info["length"], info["first-entry"][0], info["groups"]), (2, first, 1))
+        client.xinfo_stream("log", full=True)
+        equal(client.xack("log", "g", first), 1)
+        equal(client.xdel("log", first), 1)
+        equal(client.xtrim("log", maxlen=0, approximate=False), 1)
+        equal(bool(client.xread({"log": "$"}, block=5)), False)
+        client.close()
+
+
+@case(shards=(1, 4))
+def a_consumer_group_recovers_what_a_dead_consumer_left(server):
+    """Consumers share the entries of a stream; one dies with entries that it has not acknowledged, and the others take them over."""
+    jobs, done, lock = 300, [], threading.Lock()
+    client = redis.Redis(port=server.port)
+    client.xgroup_create("jobs", "workers", id="0", mkstream=True)
+    for job in range(jobs):
+        client.xadd("jobs", {"job": job})
+    taken = client.xreadgroup("workers", "dead", {"jobs": ">"}, count=50)
+    equal(client.xpending("jobs", "workers")["pending"], 50)
+
+    def finish(own, entries):
+        for entry, fields in entries:
+            # Only one of several acknowledges an entry, whoever else has taken it over meanwhile.
+            if own.xack("jobs", "workers", entry) == 1:
+                with lock:
+                    done.append(int(fields[b"job"]))
+
+    def entries_of(reply):
+        # A map of lists of pages in RESP3, a list of pairs in RESP2.
+        if not reply:
+            return []
+        entries = list(reply.values())[0] if isinstance(reply, dict) else reply[0][1]
+        return entries[0] if entries and isinstance(entries[0], list) else entries
+
+    def work(number):
+        own = redis.Redis(port=server.port)
+        name = f"worker:{number}"
+        while entries := entries_of(own.xreadgroup("workers", name, {"jobs": ">"}, count=7, block=100)):
+            finish(own, entries)
+        start = "0-0"
+        while True:
+            start, entries, gone = own.xautoclaim("jobs", "workers", name, 0, start, count=9)
+            equal(gone, [], "nothing was removed")
+            finish(own, entries)
+            if start == b"0-0":
+                return
+
+    equal(len(entries_of(taken)), 50)
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+        assert not worker.is_alive(), "a worker waits for ever"
+    equal(sorted(done), list(range(jobs)), "every job once")
+    equal(client.xpending("jobs", "workers")["pending"], 0)
+    equal(client.xinfo_groups("jobs")[0]["lag"], 0)

@@ -295,3 +295,80 @@ fn a_work_queue_hands_out_every_job_once() {
         assert_eq!(done.iter().collect::<BTreeSet<_>>().len(), JOBS, "every job was done");
     });
 }
+
+#[test]
+fn everyone_who_waits_for_a_stream_gets_what_is_added() {
+    at_both_counts(|server| {
+        let mut adder = server.connect();
+        adder.line("XADD a 1-0 f old");
+        let mut clients: Vec<Client> =
+            (1..=3).map(|n| wait_for(server, "XREAD BLOCK 0 STREAMS a b c d $ $ $ 0", n)).collect();
+        let mut one = wait_for(server, "XREAD BLOCK 0 COUNT 1 STREAMS a 1-0", 4);
+        assert_eq!(adder.line("XADD a 2-0 f new").text(), "2-0");
+        for client in clients.iter_mut().chain([&mut one]) {
+            assert_eq!(shown(client), "[[a, [[2-0, [f, new]]]]]");
+        }
+        until_waiting(server, 0);
+    });
+}
+
+#[test]
+fn an_entry_of_a_group_serves_the_consumer_that_waited_longest() {
+    at_both_counts(|server| {
+        let mut adder = server.connect();
+        for key in KEYS {
+            adder.line(&format!("XGROUP CREATE {key} g $ MKSTREAM"));
+        }
+        let mut ann = wait_for(server, "XREADGROUP GROUP g ann BLOCK 0 STREAMS a b c d > > > >", 1);
+        let mut bob = wait_for(server, "XREADGROUP GROUP g bob BLOCK 0 STREAMS d >", 2);
+        adder.line("XADD d 1-0 f first");
+        assert_eq!(shown(&mut ann), "[[d, [[1-0, [f, first]]]]]");
+        until_waiting(server, 1);
+        adder.line("XADD d 2-0 f second");
+        assert_eq!(shown(&mut bob), "[[d, [[2-0, [f, second]]]]]");
+        let pending = adder.line("XPENDING d g").to_string().replace('"', "");
+        assert!(pending.ends_with("1-0, 2-0, [[ann, 1], [bob, 1]]]"), "{pending}");
+    });
+}
+
+#[test]
+fn a_consumer_does_not_wait_for_a_group_that_is_gone() {
+    at_both_counts(|server| {
+        let mut control = server.connect();
+        for (end, error) in
+            [("XGROUP DESTROY d g", "NOGROUP"), ("DEL d", "NOGROUP"), ("SET d v", "WRONGTYPE"), ("FLUSHALL", "NOGROUP")]
+        {
+            for streams in ["STREAMS d >", "STREAMS a b c d > > > >"] {
+                control.line("FLUSHALL");
+                for key in KEYS {
+                    control.line(&format!("XGROUP CREATE {key} g $ MKSTREAM"));
+                }
+                let mut client = wait_for(server, &format!("XREADGROUP GROUP g ann BLOCK 0 {streams}"), 1);
+                control.line(end);
+                let reply = shown(&mut client);
+                assert!(reply.contains(error), "{end}: {reply}");
+                until_waiting(server, 0);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_reader_waits_out_a_stream_that_is_gone_or_something_else() {
+    at_both_counts(|server| {
+        let mut control = server.connect();
+        for streams in ["STREAMS d $", "STREAMS a b c d $ $ $ $"] {
+            control.line("XADD d 5-0 f v");
+            let mut client = wait_for(server, &format!("XREAD BLOCK 0 {streams}"), 1);
+            control.line("SET d v");
+            control.line("DEL d");
+            control.line("XADD d 1-0 f older");
+            control.line("XADD d 6-0 f newer");
+            assert_eq!(shown(&mut client), "[[d, [[6-0, [f, newer]]]]]");
+            control.line("DEL d");
+        }
+        let began = Instant::now();
+        assert_eq!(control.line("XREAD BLOCK 50 STREAMS a b $ $").to_string(), "(nil array)");
+        assert!(began.elapsed() >= Duration::from_millis(50));
+    });
+}

@@ -466,9 +466,9 @@ fn a_watched_key_that_expires_is_touched() {
     for activity in ["DEBUG SET-ACTIVE-EXPIRE 0", "DEBUG SET-ACTIVE-EXPIRE 1"] {
         stage.play(&[
             ("y", activity, "OK"),
-            ("x", "SET a 1 PX 20", "OK"),
+            ("x", "SET a 1 PX 500", "OK"),
             ("x", "WATCH a", "OK"),
-            ("y", "{sleep 60}", ""),
+            ("y", "{sleep 600}", ""),
             ("x", "MULTI", "OK"),
             ("x", "SET b 1", "QUEUED"),
             ("x", "EXEC", "(nil)"),
@@ -921,9 +921,9 @@ fn a_client_that_kills_itself_within_exec_gets_its_replies() {
     for (name, server) in &Stage::new().servers {
         let mut client = server.connect();
         let id = show(&client.line("CLIENT ID"));
-        client.send_raw(format!("MULTI\r\nSET a 1\r\nCLIENT KILL ID {id} SKIPME no\r\nSET b 2\r\nEXEC\r\n").as_bytes());
+        client.send_raw(format!("MULTI\r\nSET a 1\r\nSET b 2\r\nCLIENT KILL ID {id} SKIPME no\r\nEXEC\r\n").as_bytes());
         let replies: Vec<String> = (0..5).map(|_| show(&client.reply())).collect();
-        assert_eq!(replies, ["OK", "QUEUED", "QUEUED", "QUEUED", "[OK, 1, OK]"], "{name}");
+        assert_eq!(replies, ["OK", "QUEUED", "QUEUED", "QUEUED", "[OK, OK, 1]"], "{name}");
         assert!(client.is_closed(), "{name}");
         assert_eq!(show(&server.connect().line("MGET a b")), "[1, 2]", "{name}");
     }

@@ -54,6 +54,16 @@ const DOCS_DIFFERENCES: &[(&str, &str)] = &[
     ("zrevrank", "WITHSCORE came with 7.2"),
     ("lcs", "named min-match-len, as in 7.2"),
     ("hscan", "NOVALUES came with 7.4"),
+    ("xclaim", "LASTID is named lastid, as in 7.2"),
+    ("xgroup|create", "names of arguments as in 7.2"),
+    ("xgroup|createconsumer", "names of arguments as in 7.2"),
+    ("xgroup|delconsumer", "names of arguments as in 7.2"),
+    ("xgroup|destroy", "names of arguments as in 7.2"),
+    ("xgroup|setid", "names of arguments as in 7.2"),
+    ("xinfo|consumers", "names of arguments as in 7.2"),
+    ("xinfo|stream", "FULL is a word of its own, as in 7.2"),
+    ("xsetid", "names of arguments as in 7.2"),
+    ("xtrim", "its arguments are shown without a block around them"),
     ("set", "IFEQ and IFNE are later options"),
 ];
 

@@ -22,6 +22,10 @@ pub enum How {
     Page,
     /// A key or nothing.
     AnyKey,
+    /// Idle times in entries that are pending may differ by as much as the clocks; everything else byte for byte.
+    Idle,
+    /// What XINFO tells, without what Redis 7.0 does not know, and without the inner nodes of its tree.
+    StreamInfo,
     /// The name of an encoding: Redis 7.2 packs lists and sets that 7.0 does not.
     Encoding,
     /// The same type of reply on the wire.
@@ -46,8 +50,10 @@ pub fn how(argv: &[Vec<u8>]) -> How {
         b"hgetall" => How::AnyPairs,
         b"hkeys" | b"hvals" => How::AnyOrder,
         b"sscan" | b"hscan" | b"zscan" => How::Page,
+        b"dump" => How::SameType,
         b"srandmember" | b"hrandfield" | b"zrandmember" => How::SameType,
         b"object" if is(argv, 1, "encoding") => How::Encoding,
+        b"xpending" => How::Idle,
         b"scan" => How::Page,
         b"randomkey" => How::AnyKey,
         _ if name.starts_with(b"z") || name.starts_with(b"bz") || name.starts_with(b"geo") => How::Numbers,
@@ -65,6 +71,7 @@ pub fn equal(how: How, theirs: &[u8], ours: &[u8]) -> bool {
         (How::AnyOrder, Value::Array(a), Value::Array(b)) => sorted(a) == sorted(b),
         (How::AnyOrder, Value::Set(a), Value::Set(b)) => sorted(a) == sorted(b),
         (How::Numbers, a, b) => same_numbers(a, b),
+        (How::Idle | How::StreamInfo, a, b) => same_streams(a, b),
         (How::AnyPairs, a, b) => matches!((pairs(a), pairs(b)), (Some(a), Some(b)) if a == b),
         (How::Page, a, b) => is_page(a) && is_page(b),
         (How::Encoding, Value::Bulk(theirs), Value::Bulk(ours)) => {
@@ -95,6 +102,49 @@ fn same_numbers(a: &Value, b: &Value) -> bool {
         (Some(a), Some(b)) if a == b => true,
         _ => a == b,
     }
+}
+
+/// Times by which replies about streams may differ.
+fn near(a: &Value, b: &Value) -> bool {
+    matches!((a, b), (Value::Int(a), Value::Int(b)) if a.abs_diff(*b) <= CLOCK_SECS as u64 * 1000)
+}
+
+/// See [`How::Idle`] and [`How::StreamInfo`].
+fn same_streams(a: &Value, b: &Value) -> bool {
+    if let (Some(a), Some(b)) = (info_fields(a), info_fields(b)) {
+        return a.len() == b.len()
+            && a.iter().zip(&b).all(|((name, a), (other, b))| {
+                let is_time = matches!(*name, b"seen-time" | b"idle");
+                name == other && if is_time { near(a, b) } else { same_streams(a, b) }
+            });
+    }
+    let (Some(a), Some(b)) = (a.elements(), b.elements()) else { return a == b };
+    let time = match a {
+        // Name of the entry, consumer, time, deliveries; or without the consumer.
+        [Value::Bulk(_), Value::Bulk(_), Value::Int(_), Value::Int(_)] => Some(2),
+        [Value::Bulk(_), Value::Int(_), Value::Int(_)] => Some(1),
+        _ => None,
+    };
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .enumerate()
+            .all(|(at, (a, b))| if Some(at) == time { near(a, b) } else { same_streams(a, b) })
+}
+
+/// The fields of a reply of XINFO that can be compared: those of a map, or of an array that begins like one.
+fn info_fields(value: &Value) -> Option<Vec<(&[u8], &Value)>> {
+    let fields: Vec<(&[u8], &Value)> = match value {
+        Value::Map(pairs) => pairs.iter().map(|(name, value)| Some((name.bytes()?, value))).collect::<Option<_>>()?,
+        Value::Array(elements)
+            if elements.first().and_then(Value::bytes).is_some_and(|name| name == b"length" || name == b"name") =>
+        {
+            elements.chunks(2).map(|pair| Some((pair[0].bytes()?, pair.get(1)?))).collect::<Option<_>>()?
+        }
+        _ => return None,
+    };
+    let absent_in_7_0 = |name: &[u8]| matches!(name, b"active-time" | b"inactive" | b"radix-tree-nodes");
+    Some(fields.into_iter().filter(|(name, _)| !absent_in_7_0(name)).collect())
 }
 
 /// The pairs of a map, or of an array whose elements alternate, sorted; none if it is neither.

@@ -18,6 +18,7 @@ mod harness;
 mod command_table;
 mod compare;
 mod differences;
+mod dump;
 mod events;
 mod hyperloglog;
 mod interleaved;

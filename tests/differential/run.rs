@@ -50,7 +50,17 @@ struct Mismatch {
 pub fn run(shards: usize, protocol: Protocol) {
     // The limit on the length of strings is also that on the work of one LCS, which would take seconds at its default.
     // Short scripts see a HyperLogLog become dense only with a low threshold; `hyperloglog.rs` has the default one.
-    let limit = ["--proto-max-bulk-len", "8mb", "--hll-sparse-max-bytes", "100"];
+    // Trimming a stream by whole nodes shows only if they are small.
+    let limit = [
+        "--proto-max-bulk-len",
+        "8mb",
+        "--hll-sparse-max-bytes",
+        "100",
+        "--stream-node-max-entries",
+        "6",
+        "--stream-node-max-bytes",
+        "300",
+    ];
     let Some(redis) = Server::redis(&limit) else { return };
     let annulus = Server::annulus(shards, &limit);
     let connect = |server: &Server| match protocol {
@@ -188,6 +198,7 @@ impl Pair {
                     "HGETALL k",
                     "ZRANGE k 0 -1 WITHSCORES",
                     "XRANGE k - +",
+                    "XINFO STREAM k FULL COUNT 0",
                 ] {
                     let word = |word: &str| if word == "k" { key.clone() } else { word.as_bytes().to_vec() };
                     let argv: Argv = words.split(' ').map(word).collect();

@@ -7,6 +7,8 @@
 //! What is avoided on purpose: times so near that a key dies between the two servers (a time to live is long or in the past),
 //! and strings of hundreds of megabytes.
 
+use std::collections::VecDeque;
+
 use annulus::base::rng::Rng;
 use annulus::commands::docs::{ArgType, Argument, Group, parse_usage};
 use annulus::commands::table::{Command, table};
@@ -26,6 +28,10 @@ pub struct Script {
     numkeys_at: Option<usize>,
     /// The family of the command that is being made: its keys are mostly those of its own type.
     group: Group,
+    /// Commands that come before any other.
+    queued: VecDeque<Vec<Vec<u8>>>,
+    /// The time in the name of the last entry that was added.
+    stream_ms: u64,
 }
 
 /// A command that is tested.
@@ -78,6 +84,8 @@ impl Script {
             selects: table().find(b"select").is_some(),
             numkeys_at: None,
             group: Group::Generic,
+            queued: VecDeque::new(),
+            stream_ms: 1,
         }
     }
 
@@ -93,8 +101,14 @@ impl Script {
 
     /// The next command.
     pub fn next(&mut self) -> Vec<Vec<u8>> {
+        if let Some(argv) = self.queued.pop_front() {
+            return argv;
+        }
         loop {
             let mut argv = self.command();
+            if self.group == Group::Stream && self.rng.chance(1, 3) {
+                argv = self.growth_of_a_stream();
+            }
             // One that waits must not wait long.
             if self.rng.chance(1, 8) && !BLOCKING.iter().any(|name| is(&argv, 0, name)) {
                 self.bend(&mut argv);
@@ -102,7 +116,9 @@ impl Script {
             self.make_safe(&mut argv);
             self.keep_names_apart(&mut argv);
             if how(&argv) != How::NotSent {
-                return argv;
+                self.queued.extend(consumers_of(&argv));
+                self.queued.push_back(argv);
+                return self.queued.pop_front().expect("one was just queued");
             }
         }
     }
@@ -128,6 +144,7 @@ impl Script {
         for argument in &tree {
             self.argument(argument, &mut argv);
         }
+        self.balance_streams(&mut argv);
         // Options come in any order, which matters to the errors that come first.
         let waits = BLOCKING.iter().any(|name| is(&argv, 0, name));
         if !waits && self.rng.chance(1, 6) && argv.len() > fixed {
@@ -173,6 +190,12 @@ impl Script {
     }
 
     fn value(&mut self, kind: ArgType, name: &str) -> Vec<u8> {
+        if self.group == Group::Stream
+            && kind != ArgType::Key
+            && let Some(value) = self.stream_value(name)
+        {
+            return value;
+        }
         match kind {
             ArgType::Key => self.key(),
             ArgType::Pattern => self.pattern(),
@@ -196,6 +219,7 @@ impl Script {
             ArgType::Integer => match name {
                 "seconds" => self.lifetime(1),
                 "milliseconds" => self.lifetime(1000),
+                "ttl" => self.word(&["0", "0", "100000000", "4102444800000", "-1", "x"]),
                 "destination-db" | "db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
                 "cursor" => {
                     self.word(&["0", "0", "0", "1", "", "-1", "+3", "17", "9007199254740992", "18446744073709551615"])
@@ -211,6 +235,7 @@ impl Script {
                 _ => self.integer(),
             },
             _ => match name {
+                "serialized-value" if self.rng.chance(7, 8) => self.rng.pick(super::dump::samples()).clone(),
                 "type" => self.word(&["string", "STRING", "list", "set", "hash", "zset", "stream", "nothing"]),
                 "db" | "destination-db" => self.rng.range(-1..=DATABASES - 1).to_string().into_bytes(),
                 "start" | "stop" => self.bound(),
@@ -274,9 +299,9 @@ impl Script {
 
     /// What the names of a family's keys begin with. Commands meet their own type most of the time, and another often enough.
     fn group_of_key(&mut self) -> &'static str {
-        const LETTERS: [&str; 8] = ["k", "l", "s", "h", "z", "g", "b", "p"];
+        const LETTERS: [&str; 9] = ["k", "l", "s", "h", "z", "g", "b", "p", "x"];
         match self.group {
-            _ if self.rng.chance(1, 12) => LETTERS[self.rng.below(8) as usize],
+            _ if self.rng.chance(1, 12) => LETTERS[self.rng.below(9) as usize],
             Group::String => "k",
             Group::List => "l",
             Group::Set => "s",
@@ -286,7 +311,134 @@ impl Script {
             Group::Stream => "x",
             Group::Bitmap => "b",
             Group::HyperLogLog => "p",
-            _ => LETTERS[self.rng.below(8) as usize],
+            _ => LETTERS[self.rng.below(9) as usize],
+        }
+    }
+
+    /// What makes streams grow and have groups, without which the other commands find nothing.
+    fn growth_of_a_stream(&mut self) -> Vec<Vec<u8>> {
+        let (key, group) = (self.key(), self.word(&["g", "h"]));
+        match self.rng.below(8) {
+            0 => {
+                let id = self.word(&["0", "0", "$", "5-0"]);
+                vec![b"XGROUP".to_vec(), b"CREATE".to_vec(), key, group, id, b"MKSTREAM".to_vec()]
+            }
+            1 | 2 => {
+                let consumer = self.word(&["a", "b", "c"]);
+                let words = [b"XREADGROUP".to_vec(), b"GROUP".to_vec(), group, consumer, b"STREAMS".to_vec(), key];
+                [&words[..], &[b">".to_vec()]].concat()
+            }
+            _ => {
+                let mut argv = vec![b"XADD".to_vec(), key, self.new_stream_id()];
+                for _ in 0..self.rng.range(1..=3) {
+                    argv.push(self.word(&["f", "f", "field", "7", "name"]));
+                    argv.push(if self.rng.chance(1, 3) { self.string() } else { self.element() });
+                }
+                argv
+            }
+        }
+    }
+
+    fn stream_value(&mut self, name: &str) -> Option<Vec<u8>> {
+        Some(match name {
+            "group" => self.word(&["g", "g", "g", "h", "h", "", "nogroup"]),
+            "consumer" => self.word(&["a", "a", "b", "b", "c", "d", ""]),
+            "field" => self.word(&["f", "f", "field", "7", "name"]),
+            "id" | "lastid" | "last-id" | "max-deleted-id" | "threshold" if self.rng.chance(1, 8) => {
+                self.odd_stream_id()
+            }
+            "threshold" if self.rng.chance(2, 3) => self.rng.range(-1..=20).to_string().into_bytes(),
+            "id" | "lastid" | "last-id" | "max-deleted-id" | "threshold" => self.stream_id(),
+            "start" | "end" => match self.rng.below(6) {
+                0 => self.odd_stream_id(),
+                1 | 2 => self.word(&["-", "+", "0", "(0"]),
+                3 => [b"(".as_slice(), &self.stream_id()].concat(),
+                _ => self.stream_id(),
+            },
+            // Idle times are an hour apart, more than a run takes.
+            "min-idle-time" => self.word(&["0", "0", "0", "3600000", "7200000", "-1", "9223372036854775807", "x"]),
+            "ms" => self.word(&["0", "1800000", "5400000", "9000000", "-1", "9223372036854775807", "x"]),
+            "unix-time-milliseconds" => self.word(&["0", "1000", "-1", "99999999999999", "x"]),
+            "entries-added" | "entries-read" => {
+                self.word(&["0", "1", "5", "40", "-1", "-2", "9223372036854775807", "x"])
+            }
+            "milliseconds" => self.word(&["1", "2", "-1", "x"]),
+            "count" => self.word(&[
+                "1",
+                "2",
+                "3",
+                "10",
+                "100",
+                "0",
+                "-1",
+                "9223372036854775807",
+                "576460752303423487",
+                "576460752303423488",
+                "x",
+            ]),
+            _ => return None,
+        })
+    }
+
+    /// The name of an entry that may be there.
+    fn stream_id(&mut self) -> Vec<u8> {
+        let ms = self.stream_ms.saturating_sub(self.rng.below(60));
+        match self.rng.below(4) {
+            0 => ms.to_string().into_bytes(),
+            _ => format!("{ms}-{}", self.rng.below(3)).into_bytes(),
+        }
+    }
+
+    /// One that is behind those of most streams.
+    fn new_stream_id(&mut self) -> Vec<u8> {
+        self.stream_ms += self.rng.below(2);
+        match self.rng.below(8) {
+            0 => format!("{}-*", self.stream_ms).into_bytes(),
+            1 => self.stream_ms.to_string().into_bytes(),
+            2 => format!("{}-{}", self.stream_ms, self.rng.next_u64() >> self.rng.below(64)).into_bytes(),
+            _ => format!("{}-{}", self.stream_ms, self.rng.below(20)).into_bytes(),
+        }
+    }
+
+    fn odd_stream_id(&mut self) -> Vec<u8> {
+        match self.rng.below(20) {
+            0 => self.string(),
+            1 => self.word(&[
+                "18446744073709551615-18446744073709551615",
+                "18446744073709551615",
+                "18446744073709551615-18446744073709551614",
+                "(18446744073709551615-18446744073709551615",
+                "18446744073709551616-0",
+                "0-18446744073709551616",
+            ]),
+            _ => self.word(&[
+                "0", "0-0", "0-1", "-", "+", "$", ">", "(", "(-", "(+", "(0-0", "5-*", "0-*", "*", "5-", "-5", "1-2-3",
+                " 5-1", "007-1", "+5", "1--01", "1--1", "x-1", "1-x", "", "5 ", "0x5",
+            ]),
+        }
+    }
+
+    /// As many names as keys behind STREAMS, most of the time.
+    fn balance_streams(&mut self, argv: &mut Vec<Vec<u8>>) {
+        let reads = ["xread", "xreadgroup"].iter().any(|name| is(argv, 0, name));
+        let Some(at) = argv.iter().position(|arg| arg.eq_ignore_ascii_case(b"streams")).filter(|_| reads) else {
+            return;
+        };
+        argv.truncate(at + 1);
+        let streams = self.rng.range(1..=3);
+        for _ in 0..streams {
+            let key = self.key();
+            argv.push(key);
+        }
+        for _ in 0..streams {
+            let id = match self.rng.below(8) {
+                0 => self.odd_stream_id(),
+                1 | 2 => self.stream_id(),
+                3 => b"0".to_vec(),
+                _ if is(argv, 0, "xread") => self.word(&["0", "0", "$"]),
+                _ => b">".to_vec(),
+            };
+            argv.push(id);
         }
     }
 
@@ -512,9 +664,36 @@ impl Script {
                 argv[at] = b"536870912".to_vec();
             }
         }
+        // The servers would make names by their own clocks, and wait by them.
+        for at in 1..argv.len() {
+            if is(argv, 0, "xadd") && argv[at] == b"*" {
+                argv[at] = self.new_stream_id();
+            }
+            if is(argv, at - 1, "block") && number(&argv[at]).is_some_and(|ms| !(1..20).contains(&ms)) {
+                argv[at] = b"1".to_vec();
+            }
+        }
         // An offset of the whole limit is refused, but for an empty patch.
         if is(argv, 0, "setrange") && argv.len() == 4 && is(argv, 2, "536870912") && argv[3].is_empty() {
             argv[3] = b"x".to_vec();
         }
     }
+}
+
+/// Commands that make the consumer for which a group is read. Since 7.2 reading and claiming make it though there is nothing to be
+/// had; in 7.0 only what is had makes it.
+fn consumers_of(argv: &[Vec<u8>]) -> Vec<Vec<Vec<u8>>> {
+    if (is(argv, 0, "xclaim") || is(argv, 0, "xautoclaim")) && argv.len() > 3 {
+        return vec![[&[b"XGROUP".to_vec(), b"CREATECONSUMER".to_vec()], &argv[1..4]].concat()];
+    }
+    let position = |word: &str| (0..argv.len()).find(|at| is(argv, *at, word));
+    let (Some(group), Some(streams)) = (position("group"), position("streams")) else { return Vec::new() };
+    if !is(argv, 0, "xreadgroup") || group + 2 >= argv.len() {
+        return Vec::new();
+    }
+    let behind = &argv[streams + 1..];
+    let make = |key: &Vec<u8>| {
+        [&[b"XGROUP".to_vec(), b"CREATECONSUMER".to_vec(), key.clone()], &argv[group + 1..=group + 2]].concat()
+    };
+    behind[..behind.len() / 2].iter().map(make).collect()
 }

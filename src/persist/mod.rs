@@ -1,0 +1,13 @@
+//! What values look like outside of the process: the bytes of RDB, and the payloads of DUMP that carry them.
+//!
+//! ```text
+//!   DUMP, RESTORE ──> dump   one value, its RDB version, a checksum
+//!                      │
+//!                     rdb    a type byte and a body for each kind of value; files of them will come here too
+//! ```
+//!
+//! Plain functions over byte slices, called on the core that owns the value. Invariant: bytes from outside are read with checks into
+//! our own structures, never taken over as they are. Absent so far: files, logs, and whatever waits for a disk.
+
+pub mod dump;
+pub mod rdb;

@@ -1,0 +1,159 @@
+//! Streams to bytes and back.
+//!
+//! ```text
+//!   type  since      body (n: a length; s: a string; id: two n, time and number; key: 16 bytes, the two big-endian; ms: i64)
+//!    15   5.0        blocks | n entries | id last | groups
+//!    19   7.0   w    blocks | n entries | id last | id first | id greatest deleted | n ever added | groups
+//!    21   7.2        as 19
+//!
+//!   blocks   n [ s key | s listpack, as in types::stream_log ]
+//!   groups   n [ s name | id last delivered | n entries read, from 19 on | pending | consumers ]
+//!   pending  n [ key | ms delivered | n times ]
+//!   consumer n [ s name | ms seen | ms active, in 21 | n [ key ] ]
+//! ```
+//!
+//! 2^64 - 1 entries read (or any number past 2^63) means that nobody knows; -1 as a time that there was none. Of a consumer, 19 does not say when it was last
+//! active: whoever reads that takes when it was last seen, as Redis does.
+//!
+//! What is pending has one owner: an entry that two consumers claim, or none, makes the stream corrupt (two owners of one such
+//! entry were freed twice elsewhere). So do counts in a block that are not those of its entries. Both are the builder's to see.
+
+use super::{DecodeError, Limits, Reader, Writer};
+use crate::types::listpack::Listpack;
+use crate::types::stream::{Stream, StreamBuilder, StreamId};
+
+pub(super) const STREAM_5: u8 = 15;
+pub(super) const STREAM_7: u8 = 19;
+pub(super) const STREAM_7_2: u8 = 21;
+
+const BAD: DecodeError = DecodeError::Corrupt("a stream contradicts itself");
+/// Nobody knows how many entries a group has read.
+const UNKNOWN: u64 = u64::MAX;
+/// Such a time there was none.
+const NEVER: i64 = -1;
+
+pub(super) fn encode(stream: &Stream, writer: &mut Writer<'_>) {
+    let log = stream.log();
+    writer.length(log.blocks_len() as u64);
+    for (first, pack) in log.blocks() {
+        writer.string(&key(first));
+        writer.string(pack.as_bytes());
+    }
+    writer.length(log.len());
+    id(writer, log.last_id());
+    id(writer, log.first_id());
+    id(writer, log.max_deleted_id());
+    writer.length(log.entries_added());
+    writer.length(stream.groups().len() as u64);
+    for (name, group) in stream.groups() {
+        writer.string(name);
+        id(writer, group.last_id());
+        writer.length(group.entries_read().unwrap_or(UNKNOWN));
+        writer.length(group.pending_len() as u64);
+        for (entry, pending) in group.pending_from(StreamId::MIN) {
+            writer.bytes(&key(entry));
+            writer.i64(pending.delivered_ms);
+            writer.length(pending.deliveries);
+        }
+        writer.length(group.consumers().len() as u64);
+        for consumer in group.consumers() {
+            writer.string(consumer.name());
+            writer.i64(consumer.seen_ms);
+            writer.length(consumer.pending_len() as u64);
+            consumer.pending_from(StreamId::MIN).for_each(|entry| writer.bytes(&key(entry)));
+        }
+    }
+}
+
+pub(super) fn decode(type_byte: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<Stream, DecodeError> {
+    let mut blocks = Vec::new();
+    for _ in 0..reader.length()? {
+        let first = reader.string(limits.string_bytes_max)?;
+        let first = read_key(first.first_chunk().filter(|key| key.len() == first.len()).ok_or(BAD)?);
+        let pack = Listpack::from_bytes(&reader.string(limits.string_bytes_max)?);
+        blocks.push((first, pack.ok_or(DecodeError::Corrupt("a listpack is damaged"))?));
+    }
+    let entries = reader.length()?;
+    let last = read_id(reader)?;
+    let (max_deleted, added) = match type_byte {
+        STREAM_5 => (StreamId::MIN, entries),
+        _ => {
+            // The first entry is the first that lives, whatever stands here.
+            read_id(reader)?;
+            (read_id(reader)?, count(reader)?)
+        }
+    };
+    let mut builder = StreamBuilder::new(last, max_deleted, added);
+    for (first, pack) in blocks {
+        builder.block(first, pack).map_err(|_| BAD)?;
+    }
+    for _ in 0..reader.length()? {
+        group(type_byte, reader, limits, &mut builder)?;
+    }
+    let stream = builder.finish().map_err(|_| BAD)?;
+    if stream.log().len() == entries { Ok(stream) } else { Err(BAD) }
+}
+
+fn group(
+    type_byte: u8,
+    reader: &mut Reader<'_>,
+    limits: &Limits,
+    builder: &mut StreamBuilder,
+) -> Result<(), DecodeError> {
+    let name = reader.string(limits.string_bytes_max)?;
+    let last = read_id(reader)?;
+    let begun = match type_byte {
+        STREAM_5 => builder.group_without_count(&name, last),
+        _ => {
+            let read = Some(reader.length()?).filter(|read| i64::try_from(*read).is_ok());
+            builder.group(&name, last, read)
+        }
+    };
+    begun.map_err(|_| BAD)?;
+    for _ in 0..reader.length()? {
+        let entry = read_key(&reader.array()?);
+        let (delivered_ms, deliveries) = (time(reader)?, count(reader)?);
+        builder.pending(entry, delivered_ms, deliveries).map_err(|_| BAD)?;
+    }
+    for _ in 0..reader.length()? {
+        let name = reader.string(limits.string_bytes_max)?;
+        let seen_ms = time(reader)?;
+        let active_ms = match type_byte {
+            STREAM_7_2 => Some(reader.i64()?).filter(|ms| *ms != NEVER).map(|ms| ms.max(0)),
+            _ => Some(seen_ms),
+        };
+        builder.consumer(&name, seen_ms, active_ms).map_err(|_| BAD)?;
+        for _ in 0..reader.length()? {
+            builder.owned(read_key(&reader.array()?)).map_err(|_| BAD)?;
+        }
+    }
+    Ok(())
+}
+
+/// A count that servers print as a signed number.
+fn count(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    reader.length().and_then(|count| if i64::try_from(count).is_ok() { Ok(count) } else { Err(BAD) })
+}
+
+/// A time that others may subtract from theirs.
+fn time(reader: &mut Reader<'_>) -> Result<i64, DecodeError> {
+    Ok(reader.i64()?.max(0))
+}
+
+fn id(writer: &mut Writer<'_>, id: StreamId) {
+    writer.length(id.ms);
+    writer.length(id.seq);
+}
+
+fn read_id(reader: &mut Reader<'_>) -> Result<StreamId, DecodeError> {
+    Ok(StreamId::new(reader.length()?, reader.length()?))
+}
+
+fn key(id: StreamId) -> [u8; 16] {
+    (u128::from(id.ms) << 64 | u128::from(id.seq)).to_be_bytes()
+}
+
+fn read_key(bytes: &[u8; 16]) -> StreamId {
+    let number = u128::from_be_bytes(*bytes);
+    StreamId::new((number >> 64) as u64, number as u64)
+}

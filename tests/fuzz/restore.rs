@@ -1,0 +1,345 @@
+//! Hostile bytes for the reader of RDB values, which RESTORE hands to it: real payloads, changed.
+//!
+//! Seeds are payloads of redis-server 7.0 (`restore_samples.txt`) and values in every form that older and later servers write. Each
+//! case takes one, changes some bytes where it hurts, and holds `values::check`. `ANNULUS_FUZZ_SECONDS` sets for how long (2 unless
+//! said otherwise), `ANNULUS_FUZZ_SEED` where to begin; a failure prints the seed of its case, and the same seed gives the same case.
+
+mod values;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::{Duration, Instant};
+
+use annulus::base::rng::Rng;
+use annulus::persist::rdb::{DecodeError, Limits};
+use values::{check, intset, length, limits, listpack, payload, stream, string, ziplist, zipmap};
+
+const INTERESTING: &[u8] =
+    &[0, 1, 2, 3, 11, 12, 13, 0x3f, 0x40, 0x7f, 0x80, 0x81, 0xbf, 0xc0, 0xc3, 0xe0, 0xf0, 0xf4, 0xfe, 0xff];
+
+/// The bodies of the committed payloads, by name.
+fn samples() -> Vec<(String, Vec<u8>)> {
+    let lines = include_str!("restore_samples.txt").lines().filter(|line| !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, hex) = line.split_once(' ').expect("a name and bytes");
+            let digits: Vec<u8> = hex.chars().map(|digit| digit.to_digit(16).expect("hexadecimal") as u8).collect();
+            let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
+            let body = bytes[..bytes.len() - 10].to_vec();
+            assert_eq!(payload(&body), bytes, "{name} has version 10 and its checksum");
+            (name.to_owned(), body)
+        })
+        .collect()
+}
+
+fn texts(rng: &mut Rng, count: usize) -> Vec<Vec<u8>> {
+    let one = |rng: &mut Rng, n: usize| match rng.below(6) {
+        0 => n.to_string().into_bytes(),
+        1 => (rng.next_u64() as i64 >> rng.below(63)).to_string().into_bytes(),
+        2 => vec![b'x'; *rng.pick(&[0, 1, 63, 64, 253, 254, 255, 300])],
+        _ => format!("t{n}").into_bytes(),
+    };
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    while all.len() < count {
+        let text = one(rng, all.len());
+        // The even ones are fields and members, of which none may be there twice.
+        if all.len() % 2 == 1 || !all.iter().step_by(2).any(|other| *other == text) {
+            all.push(text);
+        }
+    }
+    all
+}
+
+/// Some value in a form that redis-server 7.0 does not write, as type byte and body.
+fn foreign(rng: &mut Rng) -> Vec<u8> {
+    let count = 2 + 2 * rng.below(8) as usize;
+    let words = texts(rng, count);
+    let all: Vec<u8> = words.iter().flat_map(|word| string(word)).collect();
+    let members: Vec<Vec<u8>> = words.iter().step_by(2).cloned().collect();
+    let scored: Vec<Vec<u8>> = members
+        .iter()
+        .enumerate()
+        .flat_map(|(n, member)| [member.clone(), format!("{}", n as f64 * 0.75 - 1.0).into_bytes()])
+        .collect();
+    let due = 1_900_000_000_000u64 + rng.below(1 << 40);
+    let timed: Vec<Vec<u8>> = words
+        .chunks(2)
+        .enumerate()
+        .flat_map(|(n, pair)| {
+            [pair[0].clone(), pair[1].clone(), if n % 2 == 0 { due.to_string() } else { "0".to_owned() }.into_bytes()]
+        })
+        .collect();
+    let least = (due as i64).to_le_bytes();
+    let timed_fields = |deadline: &dyn Fn(usize) -> usize| -> Vec<u8> {
+        let fields = words.chunks(2).enumerate();
+        [
+            length(count / 2),
+            fields.flat_map(|(n, pair)| [length(deadline(n)), string(&pair[0]), string(&pair[1])].concat()).collect(),
+        ]
+        .concat()
+    };
+    let plain = |type_byte: u8, count: usize, body: &[u8]| [&[type_byte][..], &length(count), body].concat();
+    let blob = |type_byte: u8, blob: &[u8]| [&[type_byte][..], &string(blob)].concat();
+    match rng.below(20) {
+        0 => plain(1, count, &all),
+        1 => plain(2, members.len(), &members.iter().flat_map(|member| string(member)).collect::<Vec<u8>>()),
+        2 => {
+            let scores = [&b"\x031.5"[..], b"\xff", b"\xfe", b"\x02-1", b"\x051e+20"];
+            let body =
+                members.iter().enumerate().flat_map(|(n, member)| [string(member), scores[n % 5].to_vec()].concat());
+            plain(3, members.len(), &body.collect::<Vec<u8>>())
+        }
+        3 => plain(4, count / 2, &all),
+        4 => blob(9, &zipmap(&words, rng.below(4) as u8)),
+        5 => blob(10, &ziplist(&words)),
+        6 => {
+            let width = *rng.pick(&[2, 4, 8]);
+            blob(11, &intset(&(0..count as i64).map(|n| n * 17 - 40).collect::<Vec<_>>(), width))
+        }
+        7 => blob(12, &ziplist(&scored)),
+        8 => blob(13, &ziplist(&words)),
+        9 => {
+            let (front, back) = words.split_at(count / 2);
+            plain(14, 3, &[string(&ziplist(front)), string(&ziplist(&[])), string(&ziplist(back))].concat())
+        }
+        10 => blob(17, &listpack(&scored)),
+        11 => plain(18, 2, &[length(1), string(b"alone"), length(2), string(&listpack(&words))].concat()),
+        12 => blob(20, &listpack(&members)),
+        13 => [&[22][..], &timed_fields(&|n| if n % 2 == 0 { due as usize } else { 0 })].concat(),
+        14 => blob(23, &listpack(&timed)),
+        15 => [&[24][..], &least, &timed_fields(&|n| if n % 2 == 0 { 1 + n * 1000 } else { 0 })].concat(),
+        16 => stream(15),
+        17 => stream(19),
+        18 => stream(21),
+        _ => [&[25][..], &least, &string(&listpack(&timed))].concat(),
+    }
+}
+
+fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
+    if bytes.is_empty() {
+        return;
+    }
+    let at = rng.below(bytes.len() as u64) as usize;
+    let some = (1 + rng.below(8) as usize).min(bytes.len() - at);
+    match rng.below(10) {
+        0 => bytes[at] = *rng.pick(INTERESTING),
+        1 => bytes[at] ^= 1 << rng.below(8),
+        2 => bytes[at] = bytes[at].wrapping_add(1),
+        3 => bytes[at] = bytes[at].wrapping_sub(1),
+        4 => bytes.insert(at, *rng.pick(INTERESTING)),
+        5 => drop(bytes.drain(at..at + some)),
+        6 => {
+            let copy = bytes[at..at + some].to_vec();
+            let to = rng.below(bytes.len() as u64) as usize;
+            bytes.splice(to..to, copy);
+        }
+        7 => bytes.truncate(at),
+        8 => {
+            let mut number = vec![0; *rng.pick(&[2, 4, 8])];
+            rng.fill(&mut number);
+            let end = bytes.len().min(at + number.len());
+            bytes.splice(at..end, number);
+        }
+        _ => bytes[0] = rng.below(28) as u8,
+    }
+}
+
+/// Knows how much a thread has allocated: an announced length must not cost what it announces.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Reads one value and holds what was allocated for it, all in all, against its bytes: a compressed string may become 88 times as
+/// long, it is copied some times until it is a value, and the checks copy it some times more.
+fn check_with_memory(bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+    let allocated = tikv_jemalloc_ctl::thread::allocatedp::read().expect("the allocator counts");
+    let before = allocated.get();
+    let checked = check(bytes, limits).map(|_| ());
+    let most = allocated.get() - before;
+    assert!(most < 1_000_000 + bytes.len() as u64 * 88 * 100, "{most} bytes allocated for {}", bytes.len());
+    checked
+}
+
+fn one_case(seed: u64, samples: &[(String, Vec<u8>)], limits: &Limits) -> Result<(), DecodeError> {
+    let mut rng = Rng::seed(seed);
+    let mut bytes = if rng.chance(1, 2) { rng.pick(samples).1.clone() } else { foreign(&mut rng) };
+    if bytes.len() > 2000 && !rng.chance(1, 20) {
+        bytes.truncate(2000);
+    }
+    for _ in 0..1 + rng.below(3) {
+        mutate(&mut rng, &mut bytes);
+    }
+    check_with_memory(&bytes, limits)
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
+        Err(_) => default,
+    }
+}
+
+#[test]
+fn changed_values_are_refused_or_are_values() {
+    let first = setting("ANNULUS_FUZZ_SEED", 1);
+    let budget = Duration::from_secs(setting("ANNULUS_FUZZ_SECONDS", 2));
+    let (samples, limits) = (samples(), limits());
+    // Low ones too, so that short values leave their packed forms.
+    let mut low = limits;
+    (low.hash.listpack_entries, low.zset.listpack_entries, low.set.listpack_entries, low.set.intset_entries) =
+        (3, 3, 3, 3);
+    (low.list.node_size, low.list.compress_depth) = (2, 1);
+    let started = Instant::now();
+    let (mut cases, mut values) = (0, 0u64);
+    let mut refusals: BTreeMap<String, u64> = BTreeMap::new();
+    while started.elapsed() < budget || cases == 0 {
+        for _ in 0..64 {
+            let seed = first.wrapping_add(cases);
+            let limits = if seed % 2 == 0 { &limits } else { &low };
+            match catch_unwind(AssertUnwindSafe(|| one_case(seed, &samples, limits))) {
+                Ok(Ok(())) => values += 1,
+                Ok(Err(reason)) => {
+                    let reason = if let DecodeError::UnknownType(_) = reason {
+                        "unknown type".to_owned()
+                    } else {
+                        reason.to_string()
+                    };
+                    *refusals.entry(reason).or_default() += 1;
+                }
+                Err(panic) => {
+                    eprintln!("failed at ANNULUS_FUZZ_SEED={seed}");
+                    resume_unwind(panic);
+                }
+            }
+            cases += 1;
+        }
+    }
+    println!("{cases} cases from seed {first}: {values} values, and refused: {refusals:#?}");
+}
+
+#[test]
+fn every_sample_and_every_form_is_read() {
+    let limits = limits();
+    for (name, body) in samples() {
+        let (kind, content) = check(&body, &limits).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(name.starts_with(kind) || name == "hyperloglog", "{name} is a {kind}");
+        assert!(!content.is_empty(), "{name}");
+    }
+    let mut seen = [0u32; 28];
+    for seed in 0..2000 {
+        let body = foreign(&mut Rng::seed(seed));
+        seen[usize::from(body[0])] += 1;
+        check_with_memory(&body, &limits).unwrap_or_else(|error| panic!("type {} of seed {seed}: {error}", body[0]));
+    }
+    assert_eq!(seen.iter().filter(|count| **count > 0).count(), 20, "all forms were made: {seen:?}");
+}
+
+#[test]
+fn the_forms_of_one_value_have_one_content() {
+    let limits = limits();
+    let words =
+        [&b"f"[..], b"12", b"g", b"-70000", b"h", b"9223372036854775807", b"long", &[b'v'; 300]].map(<[u8]>::to_vec);
+    let each: Vec<u8> = words.iter().flat_map(|word| string(word)).collect();
+    let hashes = [
+        [&[4][..], &length(4), &each].concat(),
+        [&[9][..], &string(&zipmap(&words, 2))].concat(),
+        [&[13][..], &string(&ziplist(&words))].concat(),
+        [&[16][..], &string(&listpack(&words))].concat(),
+    ];
+    let lists = [
+        [&[1][..], &length(8), &each].concat(),
+        [&[10][..], &string(&ziplist(&words))].concat(),
+        [&[14][..], &length(2), &string(&ziplist(&words[..3])), &string(&ziplist(&words[3..]))].concat(),
+        [&[18][..], &length(2), &length(2), &string(&listpack(&words[..7])), &length(1), &string(&words[7])].concat(),
+    ];
+    let sets = [[&[2][..], &length(8), &each].concat(), [&[20][..], &string(&listpack(&words))].concat()];
+    for forms in [&hashes[..], &lists, &sets] {
+        let contents: Vec<_> = forms.iter().map(|form| check(form, &limits).expect("a value")).collect();
+        assert!(contents.iter().all(|content| *content == contents[0]), "{contents:?}");
+    }
+    let pair = [b"m".to_vec(), b"1.5".to_vec()];
+    let score = 1.5f64.to_le_bytes();
+    let zsets = [
+        [&[3][..], &length(1), &string(b"m"), b"\x031.5"].concat(),
+        [&[5][..], &length(1), &string(b"m"), &score].concat(),
+        [&[12][..], &string(&ziplist(&pair))].concat(),
+        [&[17][..], &string(&listpack(&pair))].concat(),
+    ];
+    for form in zsets {
+        assert_eq!(check(&form, &limits), Ok(("zset", vec![b"1.5".to_vec(), b"m".to_vec()])));
+    }
+    let triple = [&b"f"[..], b"v", b"1900000000000", b"g", b"w", b"0"].map(<[u8]>::to_vec);
+    let (due, least) = (1_900_000_000_000usize, 1_900_000_000_000i64.to_le_bytes());
+    let timed = [
+        [&[22][..], &length(2), &length(due), &string(b"f"), &string(b"v"), &length(0), &string(b"g"), &string(b"w")]
+            .concat(),
+        [&[23][..], &string(&listpack(&triple))].concat(),
+        [
+            &[24][..],
+            &least,
+            &length(2),
+            &length(1),
+            &string(b"f"),
+            &string(b"v"),
+            &length(0),
+            &string(b"g"),
+            &string(b"w"),
+        ]
+        .concat(),
+        [&[25][..], &least, &string(&listpack(&triple))].concat(),
+    ];
+    for form in timed {
+        assert_eq!(check(&form, &limits), Ok(("hash", triple.to_vec())));
+    }
+}
+
+#[test]
+fn a_stream_has_one_content_in_its_three_forms() {
+    let limits = limits();
+    let [old, new, newest] = [15, 19, 21].map(|type_byte| check(&stream(type_byte), &limits).expect("a stream"));
+    assert_eq!(old, new, "what the old form does not count is made up as Redis does");
+    assert_eq!(newest, new);
+    let shown: Vec<String> = new.1.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+    assert_eq!(shown[..7], ["8-2 5-1 0-0 2", "5-1", "name", "v", "8-2", "name", "w"]);
+    assert_eq!(shown[7..9], ["g", "5-1 Some(1)"]);
+    assert_eq!(shown[9..], ["alice", "1700000000000", "5-1 1700000000000 3", "robot", "1700000000000"]);
+}
+
+/// Counts in the head of a block that are not those of its entries, and counters that do not fit.
+#[test]
+fn a_stream_whose_counts_lie_is_refused() {
+    let limits = limits();
+    let good = stream(19);
+    let bad = DecodeError::Corrupt("a stream contradicts itself");
+    let head = good.windows(7).position(|bytes| bytes == b"\x02\x01\0\x01\x01\x01\x84").expect("the head of the block");
+    let counters = good.windows(8).position(|bytes| bytes == b"\x02\x08\x02\x05\x01\0\0\x02").expect("the counters");
+    for (at, byte) in [
+        (head, 1),
+        (head, 3),
+        (head + 2, 1),
+        (head + 4, 2),
+        (head + 4, 0),
+        (counters, 1),
+        (counters, 3),
+        (counters + 1, 7),
+        (counters + 7, 1),
+        (counters + 5, 9),
+    ] {
+        let mut lying = good.clone();
+        lying[at] = byte;
+        assert_eq!(check(&lying, &limits), Err(bad), "byte {at} as {byte}");
+    }
+}
+
+#[test]
+fn the_mutations_leave_values_and_reach_most_refusals() {
+    let (samples, limits) = (samples(), limits());
+    let (mut values, mut reasons) = (0, std::collections::BTreeSet::new());
+    for seed in 0..6000 {
+        match one_case(seed, &samples, &limits) {
+            Ok(()) => values += 1,
+            Err(reason) => drop(reasons.insert(reason.to_string())),
+        }
+    }
+    assert!(values > 500, "{values}");
+    assert!(reasons.len() >= 18, "{reasons:#?}");
+}
