@@ -26,6 +26,7 @@
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
 //! | [`persist`] | what values look like outside of the process: RDB, and the payloads of DUMP |
 //! | [`session`] | one connection's state, and its replies in request order |
+//! | [`pubsub`] | who listens to which channel, here and on which other shards |
 //! | [`shard`] | one core's keys, sessions and counts; every message that crosses cores |
 //! | [`txn`] | commands over several shards and transactions: plans of calls, and how they are put in one order |
 //! | [`commands`] | the table and the handlers, a file per family |
@@ -51,8 +52,7 @@
 //! - A broken invariant stops the process with a report. A store that broke half-way through a write must not go on.
 //! - One order of all commands and transactions explains what every client sees; how, is told in [`txn`].
 //!
-//! Absent so far: persistence, replication, scripts, publish and subscribe. The layers leave room for each; the README says what
-//! users can expect today.
+//! Absent so far: persistence, replication, scripts. The layers leave room for each; the README says what users can expect today.
 
 pub mod base;
 pub mod commands;
@@ -62,6 +62,7 @@ pub mod keyspace;
 pub mod metrics;
 pub mod net;
 pub mod persist;
+pub mod pubsub;
 pub mod resp;
 pub mod rt;
 pub mod server;

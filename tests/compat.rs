@@ -43,7 +43,7 @@ const ABSENT: &[Family] = &[
         name: "server",
         group: Some(Group::Server),
         absent: "ACL, BGREWRITEAOF, BGSAVE, FAILOVER, LASTSAVE, LATENCY DOCTOR, LATENCY GRAPH, MEMORY MALLOC-STATS, \
-                 MEMORY PURGE, MEMORY STATS, MODULE, MONITOR, PSYNC, REPLCONF, REPLICAOF, SAVE, SFLUSH, SLAVEOF, SLOWLOG, SYNC",
+                 MEMORY PURGE, MEMORY STATS, MODULE, PSYNC, REPLCONF, REPLICAOF, SAVE, SFLUSH, SLAVEOF, SLOWLOG, SYNC",
         remark: "LATENCY HISTORY and LATEST are empty: no event is watched",
     },
     Family {
@@ -88,9 +88,9 @@ const ABSENT: &[Family] = &[
     Family { name: "geo", group: Some(Group::Geo), absent: "", remark: "" },
     Family {
         name: "pub/sub",
-        group: None,
-        absent: "PSUBSCRIBE, PUBLISH, PUBSUB, PUNSUBSCRIBE, SPUBLISH, SSUBSCRIBE, SUBSCRIBE, SUNSUBSCRIBE, UNSUBSCRIBE",
-        remark: "",
+        group: Some(Group::Pubsub),
+        absent: "",
+        remark: "a message that a client sends to itself follows the reply of PUBLISH, as in Redis 7.2",
     },
     Family {
         name: "scripting",

@@ -11,7 +11,7 @@ use super::keys::{KeyFlags, KeySpec};
 use super::table::{Flags, Row, Run};
 use crate::base::Blob;
 use crate::base::num::parse_i64;
-use crate::config::Config;
+use crate::config::{Config, EventClass};
 use crate::keyspace::Value;
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::shard::cx::{DataFn, Env, ReadCx, Ttl, WriteCx};
@@ -126,6 +126,7 @@ fn setbit(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let old = cx.overwrite_string(args.get(1), bytes_with(offset), |bytes, env| {
         let old = bits::set_bit(bytes, offset, on);
         env.changed(u64::from(old != on));
+        env.event_if(env.has_changed(), "setbit");
         env.touched();
         old
     })?;
@@ -260,12 +261,17 @@ fn bitfield(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let Some(last) = last_written else { return read_fields(cx, args.get(1), &steps, reply) };
     reply.array(steps.len());
     cx.overwrite_string(args.get(1), bytes_with(last), |bytes, env| {
+        let mut written = false;
         for step in &steps {
             match step.run(bytes, env) {
-                Some(number) => reply.int(number),
+                Some(number) => {
+                    written |= step.action != Action::Get;
+                    reply.int(number);
+                }
                 None => reply.null(),
             }
         }
+        env.event_if(written && env.has_changed(), "setbit");
     })
 }
 
@@ -458,6 +464,7 @@ fn store(cx: &mut WriteCx<'_>, key: &[u8], result: Vec<u8>) -> i64 {
         cx.remove(key);
     } else {
         cx.set_raw(key, result, Ttl::Clear);
+        cx.notify(EventClass::STRING, "set", key);
     }
     len
 }

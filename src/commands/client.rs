@@ -382,9 +382,9 @@ impl ClientType {
         }
     }
 
-    /// Every connection is a normal one until there are subscribers and replicas.
-    fn of(_: &Session) -> ClientType {
-        ClientType::Normal
+    /// Who is subscribed to something is a subscriber, and everybody else a normal client until there are replicas.
+    fn of(session: &Session) -> ClientType {
+        if session.subscriptions.any() { ClientType::Pubsub } else { ClientType::Normal }
     }
 }
 
@@ -449,6 +449,8 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     let seconds_since = |us: u64| shard.now.mono_us.saturating_sub(us) / 1_000_000;
     let mut flags = String::new();
     for (set, letter) in [
+        (session.subscriptions.monitor > 0, 'O'),
+        (session.subscriptions.any(), 'P'),
         (session.unix, 'U'),
         (session.no_evict, 'e'),
         (session.no_touch, 'T'),
@@ -489,9 +491,9 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     field("idle", &n(seconds_since(session.active_us)));
     field("flags", flags.as_bytes());
     field("db", &n(u64::from(session.db.0)));
-    field("sub", b"0");
-    field("psub", b"0");
-    field("ssub", b"0");
+    field("sub", &n(u64::from(session.subscriptions.channels)));
+    field("psub", &n(u64::from(session.subscriptions.patterns)));
+    field("ssub", &n(u64::from(session.subscriptions.shard_channels)));
     let transaction = session.transaction.as_deref();
     field("multi", &transaction.map_or_else(|| b"-1".to_vec(), |t| n(t.commands.len() as u64)));
     field("watch", &n(session.watches.len() as u64));

@@ -200,8 +200,17 @@ fn hello(cx: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<()
     Ok(())
 }
 
-fn ping(_: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
+fn ping(cx: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
     match args.len() {
+        // Between messages an answer has to look like one.
+        1 | 2 if cx.session.only_listens() => {
+            reply.array(2);
+            reply.bulk(b"pong");
+            match args.len() {
+                1 => reply.bulk(b""),
+                _ => write_argument(args, 1, reply),
+            }
+        }
         1 => reply.simple("PONG"),
         2 => write_argument(args, 1, reply),
         _ => return Err(CommandError::WrongArity("ping")),
@@ -229,6 +238,7 @@ fn quit(cx: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), Co
 }
 
 fn reset(cx: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
+    cx.shard.unsubscribe_all(cx.session.key);
     forget_watches(cx.session, cx.shard);
     cx.session.reset();
     cx.session.authenticated = cx.shard.config.requirepass.is_empty();

@@ -51,6 +51,8 @@ pub enum Group {
     Transactions,
     /// Cluster mode.
     Cluster,
+    /// Messages between clients.
+    Pubsub,
 }
 
 impl Group {
@@ -71,6 +73,7 @@ impl Group {
             Group::Server => "server",
             Group::Transactions => "transactions",
             Group::Cluster => "cluster",
+            Group::Pubsub => "pubsub",
         }
     }
 }

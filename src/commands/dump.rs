@@ -13,6 +13,7 @@ use super::table::{Flags, Row, Run};
 use crate::base::num::parse_i64;
 use crate::base::time::Millis;
 use crate::base::{BLOB_BYTES_MIN, Blob};
+use crate::config::EventClass;
 use crate::keyspace::NewValue;
 use crate::keyspace::access::{lfu_access, lru_access_idle_for};
 use crate::persist::dump::{self, PayloadError};
@@ -157,12 +158,21 @@ fn restore(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         return Ok(());
     }
     let ttl = due.map_or(Ttl::Clear, Ttl::At);
+    if cx.peek(key).is_some() {
+        // What is replaced goes first.
+        cx.notify(EventClass::NEW, "new", key);
+    }
     match value {
-        Decoded::Object(object) => cx.put_object(key, object, ttl),
+        Decoded::Object(object) if object.is_dead() => {
+            cx.remove(key);
+            return Ok(());
+        }
+        Decoded::Object(object) => cx.set(key, NewValue::Object(Box::new(object)), ttl),
         Decoded::String(text) if text.len() < BLOB_BYTES_MIN => cx.set(key, NewValue::string(&text), ttl),
         Decoded::String(text) => cx.set(key, NewValue::Blob(Arc::new(text)), ttl),
     }
     let access = options.access(cx.access_policy(), now);
     cx.set_access(key, access);
+    cx.notify(EventClass::GENERIC, "restore", key);
     Ok(())
 }

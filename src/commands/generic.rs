@@ -15,7 +15,7 @@ use super::walk;
 use crate::base::DbIndex;
 use crate::base::num::parse_i64;
 use crate::base::time::Millis;
-use crate::config::{Config, MaxmemoryPolicy};
+use crate::config::{Config, EventClass, MaxmemoryPolicy};
 use crate::keyspace::access::{lfu_counter, lru_idle_secs};
 use crate::keyspace::{Entry, Record, Value};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
@@ -568,6 +568,22 @@ fn renamenx(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 fn give_name(cx: &mut WriteCx<'_>, from: &[u8], to: &[u8]) {
     let record = cx.take(from).expect("the handler looked the key up");
     cx.put(record.with_key(to));
+    cx.notify(EventClass::GENERIC, "rename_from", from);
+    cx.notify(EventClass::GENERIC, "rename_to", to);
+}
+
+/// The half of RENAME on the shard of the old name.
+fn take_away(cx: &mut WriteCx<'_>, key: &[u8]) -> Option<Record> {
+    let record = cx.take(key)?;
+    cx.notify(EventClass::GENERIC, "rename_from", key);
+    Some(record)
+}
+
+/// The half of RENAME on the shard of the new name.
+fn bring(cx: &mut WriteCx<'_>, record: Record) {
+    let key = record.key().to_vec();
+    cx.put(record);
+    cx.notify(EventClass::GENERIC, "rename_to", &key);
 }
 
 /// RENAME from one shard to another.
@@ -576,9 +592,9 @@ fn rename_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let mut reply = coordinator.reply();
         let (from, to) = (args.as_args().get(1), args.as_args().get(2));
         let name = from.to_vec();
-        let record = coordinator.with_key(from, move |cx| cx.take(&name)).await.ok_or(CommandError::NoSuchKey)?;
+        let record = coordinator.with_key(from, move |cx| take_away(cx, &name)).await.ok_or(CommandError::NoSuchKey)?;
         let record = record.with_key(to);
-        coordinator.with_key(to, move |cx| cx.put(record)).await;
+        coordinator.with_key(to, move |cx| bring(cx, record)).await;
         reply.ok();
         Ok(reply)
     })
@@ -602,9 +618,10 @@ fn renamenx_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         if !target {
             let name = from.to_vec();
             // It may have expired since it was looked at.
-            let record = coordinator.with_key(from, move |cx| cx.take(&name)).await.ok_or(CommandError::NoSuchKey)?;
+            let record =
+                coordinator.with_key(from, move |cx| take_away(cx, &name)).await.ok_or(CommandError::NoSuchKey)?;
             let record = record.with_key(to);
-            coordinator.with_key(to, move |cx| cx.put(record)).await;
+            coordinator.with_key(to, move |cx| bring(cx, record)).await;
             renamed = true;
         }
         reply.int(i64::from(renamed));
@@ -622,6 +639,8 @@ fn move_to_db(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     if moves {
         let record = cx.take(key).expect("it was looked up above");
         cx.put_into(target, record);
+        cx.notify(EventClass::GENERIC, "move_from", key);
+        cx.in_db(target, |cx| cx.notify(EventClass::GENERIC, "move_to", key));
     }
     reply.int(i64::from(moves));
     Ok(())
@@ -669,7 +688,9 @@ fn copy_as(entry: Entry<'_>, key: &[u8]) -> Record {
 fn put_copy(cx: &mut WriteCx<'_>, options: CopyOptions, record: Record) -> bool {
     let put = cx.in_db(options.db, |cx| cx.lookup(record.key()).is_none()) || options.replace;
     if put {
+        let key = record.key().to_vec();
         cx.put_into(options.db, record);
+        cx.in_db(options.db, |cx| cx.notify(EventClass::GENERIC, "copy_to", &key));
     }
     put
 }
@@ -716,7 +737,7 @@ fn database(text: &[u8], databases: u32) -> Result<DbIndex, CommandError> {
 // How is it kept?
 
 fn object_encoding(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    match cx.get_untouched(args.get(2)) {
+    match cx.examine(args.get(2)) {
         Some(entry) => reply.bulk(entry.value().encoding_name().as_bytes()),
         None => reply.null(),
     }
@@ -738,7 +759,7 @@ fn shares_integers(config: &Config) -> bool {
 /// Values have one owner here; small integers cost no memory, and Redis's number for those that it shares says as much.
 fn object_refcount(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let shares = shares_integers(cx.config());
-    match cx.get_untouched(args.get(2)).map(|entry| entry.value()) {
+    match cx.examine(args.get(2)).map(|entry| entry.value()) {
         Some(Value::Int(number)) if shares && (0..SHARED_INTEGERS).contains(&number) => reply.int(SHARED_REFCOUNT),
         Some(_) => reply.int(1),
         None => reply.null(),
@@ -748,7 +769,7 @@ fn object_refcount(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Do
 
 fn object_idletime(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let (now, policy) = (cx.now().millis(), cx.access_policy());
-    match cx.get_untouched(args.get(2)).map(|entry| entry.access()) {
+    match cx.examine(args.get(2)).map(|entry| entry.access()) {
         None => reply.null(),
         Some(_) if policy != AccessPolicy::Lru => {
             return Err(CommandError::Custom(
@@ -763,7 +784,7 @@ fn object_idletime(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Do
 
 fn object_freq(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let (now, policy) = (cx.now().millis(), cx.access_policy());
-    match cx.get_untouched(args.get(2)).map(|entry| entry.access()) {
+    match cx.examine(args.get(2)).map(|entry| entry.access()) {
         None => reply.null(),
         Some(access) => match policy {
             AccessPolicy::Lfu { decay_minutes, .. } => {

@@ -250,6 +250,7 @@ fn geoadd(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             }
         }
         env.changed(added + updated);
+        env.event_if(added + updated > 0, "zadd");
         if ch { added + updated } else { added }
     })?;
     reply.int(counted as i64);
@@ -315,6 +316,11 @@ impl Kind {
 
     fn name(self) -> &'static str {
         if self == Kind::SearchStore { "geosearchstore" } else { "geosearch" }
+    }
+
+    /// The event of a result that was stored.
+    fn stored(self) -> &'static str {
+        if self == Kind::SearchStore { "geosearchstore" } else { "georadiusstore" }
     }
 }
 
@@ -575,7 +581,7 @@ fn write(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, kind: Kind) ->
         None => outcome.push(reply),
         Some((destination, distances)) => {
             let result = outcome.into_zset(distances, cx.config().zset_limits());
-            store(cx, &destination, result, reply);
+            store(cx, &destination, result, kind.stored(), reply);
         }
     }
     Ok(())
@@ -594,7 +600,7 @@ fn write_plan(coordinator: Coordinator, args: OwnedArgs, kind: Kind) -> Plan {
         let reply = coordinator
             .with_key(&destination, move |cx| {
                 let result = outcome.into_zset(distances, cx.config().zset_limits());
-                store(cx, &name, result, &mut reply);
+                store(cx, &name, result, kind.stored(), &mut reply);
                 reply
             })
             .await;

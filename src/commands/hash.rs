@@ -236,6 +236,7 @@ fn change<'f, R>(
     cx.modify_or_create(key, |hash: &mut Hash, env| {
         let expired = hash.settle(env.now.millis(), fields);
         env.changed(expired as u64);
+        env.event_if(expired > 0, "hexpired");
         change(hash, env)
     })
 }
@@ -251,6 +252,7 @@ fn put(cx: &mut WriteCx<'_>, args: Args<'_>, name: &'static str) -> Result<usize
         let limits = env.config.hash_limits();
         let pairs = (2..args.len()).step_by(2);
         env.changed(pairs.len() as u64);
+        env.event("hset");
         pairs.filter(|at| hash.set(args.get(*at), args.get(at + 1), limits)).count()
     })
 }
@@ -274,6 +276,7 @@ fn hsetnx(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         if set {
             hash.set(field, value, env.config.hash_limits());
             env.changed(1);
+            env.event("hset");
         }
         set
     })?;
@@ -286,6 +289,8 @@ fn hdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let expired = hash.settle(env.now.millis(), args.slice(2).iter());
         let removed = args.slice(2).iter().filter(|field| hash.remove(field)).count();
         env.changed((expired + removed) as u64);
+        env.event_if(expired > 0, "hexpired");
+        env.event_if(removed > 0, "hdel");
         removed
     })?;
     reply.int(removed.unwrap_or(0) as i64);
@@ -306,6 +311,7 @@ fn hincrby(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let sum = old.checked_add(increment).ok_or(CommandError::Overflow)?;
         hash.set_keeping_deadline(field, format_i64(sum).as_bytes(), env.config.hash_limits());
         env.changed(1);
+        env.event("hincrby");
         Ok(sum)
     })??;
     reply.int(sum);
@@ -333,6 +339,7 @@ fn hincrbyfloat(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done
         sum.push_human(&mut text);
         hash.set_keeping_deadline(field, &text, env.config.hash_limits());
         env.changed(1);
+        env.event("hincrbyfloat");
         Ok(text)
     })??;
     reply.bulk(&text);

@@ -264,6 +264,8 @@ fn set_deadlines(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, unit: 
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
         let expired = hash.settle(now, names.iter());
         env.changed(expired as u64);
+        env.event_if(expired > 0, "hexpired");
+        let (mut set, mut gone) = (false, false);
         for field in names.iter() {
             let outcome = match hash.get(field, now) {
                 None => NO_FIELD,
@@ -278,8 +280,12 @@ fn set_deadlines(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, unit: 
                 }
             };
             env.changed(u64::from(outcome > NOT_MET));
+            set |= outcome == DONE;
+            gone |= outcome == GONE;
             reply.int(outcome);
         }
+        env.event_if(set, "hexpire");
+        env.event_if(gone, "hdel");
     })?;
     if done.is_none() {
         reply.truncate(mark);
@@ -349,6 +355,8 @@ fn hpersist(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
         let expired = hash.settle(now, names.iter());
         env.changed(expired as u64);
+        env.event_if(expired > 0, "hexpired");
+        let mut persists = false;
         for field in names.iter() {
             let outcome = match hash.get(field, now) {
                 None => NO_FIELD,
@@ -356,11 +364,13 @@ fn hpersist(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
                 Some(_) => {
                     hash.set_deadline(field, None);
                     env.changed(1);
+                    persists = true;
                     DONE
                 }
             };
             reply.int(outcome);
         }
+        env.event_if(persists, "hpersist");
     })?;
     if done.is_none() {
         names.iter().for_each(|_| reply.int(NO_FIELD));
@@ -452,13 +462,17 @@ fn hgetdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let now = env.now.millis();
         let expired = hash.settle(now, names.iter());
         env.changed(expired as u64);
+        env.event_if(expired > 0, "hexpired");
+        let mut removed = 0;
         for field in names.iter() {
             match hash.get(field, now) {
                 Some(value) => push_item(reply, value),
                 None => reply.null(),
             }
-            env.changed(u64::from(hash.remove(field)));
+            removed += u64::from(hash.remove(field));
         }
+        env.changed(removed);
+        env.event_if(removed > 0, "hdel");
     })?;
     if done.is_none() {
         names.iter().for_each(|_| reply.null());
@@ -479,6 +493,8 @@ fn hgetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
         let expired = hash.settle(now, names.iter());
         env.changed(expired as u64);
+        env.event_if(expired > 0, "hexpired");
+        let mut changed = 0;
         for field in names.iter() {
             let Some(value) = hash.get(field, now) else {
                 reply.null();
@@ -493,7 +509,15 @@ fn hgetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
                 Lifetime::Persist => hash.set_deadline(field, None),
                 Lifetime::Unsaid | Lifetime::Keep => continue,
             }
-            env.changed(1);
+            changed += 1;
+        }
+        env.changed(changed);
+        if changed > 0 {
+            env.event(match lifetime {
+                Lifetime::Until(due) if due <= now => "hdel",
+                Lifetime::Until(_) => "hexpire",
+                _ => "hpersist",
+            });
         }
     })?;
     if done.is_none() {
@@ -510,6 +534,7 @@ fn hsetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let set = cx.modify_or_create(args.get(1), |hash: &mut Hash, env| {
         let expired = hash.settle(now, names());
         env.changed(expired as u64);
+        env.event_if(expired > 0, "hexpired");
         let met = match options.all_there {
             None => true,
             Some(there) => names().all(|field| hash.get(field, now).is_some() == there),
@@ -536,6 +561,14 @@ fn hsetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
                 }
             }
             env.changed(1);
+        }
+        match options.lifetime {
+            Lifetime::Until(due) if due <= now => env.event("hdel"),
+            Lifetime::Until(_) => {
+                env.event("hset");
+                env.event("hexpire");
+            }
+            _ => env.event("hset"),
         }
         true
     })?;

@@ -11,6 +11,7 @@ use super::keys::{KeyFlags, KeySpec};
 use super::table::{Flags, Row, Run, SessionCx};
 use crate::base::Blob;
 use crate::base::num::push_u64;
+use crate::config::EventClass;
 use crate::keyspace::Value;
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::shard::cx::{DataFn, ReadCx, Ttl, WriteCx};
@@ -114,6 +115,7 @@ fn pfadd(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             Encoding::Dense => cx.overwrite_string(key, 0, |bytes, env| {
                 let raised = marks.filter(|mark| hll::add_dense(bytes, *mark)).count() as u64;
                 env.changed(raised);
+                env.event_if(raised > 0, "pfadd");
                 raised > 0
             })?,
             Encoding::Sparse => {
@@ -152,6 +154,7 @@ fn add_and_store(
         hll::forget_count(&mut bytes);
         cx.set_raw(key, bytes, Ttl::Keep);
         cx.changed(changes - 1);
+        cx.notify(EventClass::STRING, "pfadd", key);
     }
     Ok(changes > 0)
 }
@@ -272,6 +275,7 @@ fn merge_into(cx: &mut WriteCx<'_>, key: &[u8], registers: &Registers, dense: bo
             return cx.overwrite_string(key, 0, |bytes, env| {
                 registers.write_to_dense(bytes);
                 env.changed(1);
+                env.event("pfadd");
             });
         }
         Some(value) => value.text().to_vec(),
@@ -281,6 +285,7 @@ fn merge_into(cx: &mut WriteCx<'_>, key: &[u8], registers: &Registers, dense: bo
     }
     registers.write_to(&mut bytes, limit).map_err(corrupted)?;
     cx.set_raw(key, bytes, Ttl::Keep);
+    cx.notify(EventClass::STRING, "pfadd", key);
     Ok(())
 }
 

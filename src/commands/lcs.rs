@@ -26,8 +26,9 @@ const TOO_MUCH_MEMORY: CommandError =
 
 /// Both keys on one shard.
 pub(super) fn on_one_shard(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
-    let a = string_at(cx, args.get(1))?;
-    let b = string_at(cx, args.get(2))?;
+    // Both are looked up before either is complained about.
+    let (a, b) = (string_at(cx, args.get(1)), string_at(cx, args.get(2)));
+    let (a, b) = (a?, b?);
     let limit = cx.config().proto_max_bulk_len;
     answer(&a, &b, limit, args, reply)
 }

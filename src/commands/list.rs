@@ -324,6 +324,22 @@ impl End {
             _ => Err(CommandError::Syntax),
         }
     }
+
+    /// The event of an element that was added at this end.
+    fn pushed(self) -> &'static str {
+        match self {
+            End::Left => "lpush",
+            End::Right => "rpush",
+        }
+    }
+
+    /// The event of an element that was taken from this end.
+    fn popped(self) -> &'static str {
+        match self {
+            End::Left => "lpop",
+            End::Right => "rpop",
+        }
+    }
 }
 
 fn integer(text: &[u8]) -> Result<i64, CommandError> {
@@ -342,6 +358,7 @@ fn push(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, end: End, creat
             }
         }
         env.changed(args.len() as u64 - 2);
+        env.event(end.pushed());
         list.len()
     };
     let len = match create {
@@ -378,6 +395,7 @@ fn pop_one<R>(
     let popped = cx.modify(key, |list: &mut List, env| {
         let limits = env.config.list_limits();
         env.changed(1);
+        env.event(end.popped());
         match end {
             End::Left => list.pop_front(limits, take),
             End::Right => list.pop_back(limits, take),
@@ -399,6 +417,7 @@ fn pop_some(cx: &mut WriteCx<'_>, key: &[u8], end: End, count: usize, reply: &mu
             };
         }
         env.changed(count as u64);
+        env.event_if(count > 0, end.popped());
     })?;
     Ok(popped.is_some())
 }
@@ -572,6 +591,7 @@ fn lset(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let index = from_front(index, list.len()).filter(|index| *index < list.len());
         list.set(index.ok_or(CommandError::IndexOutOfRange)?, args.get(3), env.config.list_limits());
         env.changed(1);
+        env.event("lset");
         Ok(())
     })?;
     done.ok_or(CommandError::NoSuchKey)??;
@@ -598,6 +618,7 @@ fn linsert(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         }
         list.insert(at + behind, args.get(4), env.config.list_limits());
         env.changed(1);
+        env.event("linsert");
         list.len() as i64
     })?;
     reply.int(len.unwrap_or(0));
@@ -613,6 +634,7 @@ fn lrem(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let removed = cx.modify(args.get(1), |list: &mut List, env| {
         let removed = list.remove_equal(args.get(3), most, count < 0, env.config.list_limits());
         env.changed(removed as u64);
+        env.event_if(removed > 0, "lrem");
         removed
     })?;
     reply.int(removed.unwrap_or(0) as i64);
@@ -626,6 +648,7 @@ fn ltrim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let (start, count) = clip(start, stop, len);
         list.keep(start, count, env.config.list_limits());
         env.changed((len - count) as u64);
+        env.event("ltrim");
         env.touched();
     })?;
     reply.ok();
@@ -644,7 +667,28 @@ fn put(cx: &mut WriteCx<'_>, key: &[u8], end: End, element: &[u8]) -> Result<(),
             End::Left => list.push_front(element, limits),
             End::Right => list.push_back(element, limits),
         }
+        env.event(end.pushed());
     })
+}
+
+/// Moves an element within one list, which is never empty meanwhile.
+fn rotate(cx: &mut WriteCx<'_>, key: &[u8], from: End, to: End) -> Result<(), CommandError> {
+    cx.modify(key, |list: &mut List, env| {
+        let limits = env.config.list_limits();
+        let taken = match from {
+            End::Left => list.pop_front(limits, |item| item.to_vec()),
+            End::Right => list.pop_back(limits, |item| item.to_vec()),
+        };
+        let element = taken.expect("a list that is stored has elements");
+        match to {
+            End::Left => list.push_front(&element, limits),
+            End::Right => list.push_back(&element, limits),
+        }
+        env.changed(1);
+        env.event(to.pushed());
+        env.event(from.popped());
+    })?;
+    Ok(())
 }
 
 /// Moves an element between two lists of this shard and replies with it; false, and no reply, if there is none.
@@ -654,12 +698,20 @@ fn move_here(
     (destination, to): (&[u8], End),
     reply: &mut Reply,
 ) -> Result<bool, CommandError> {
-    if cx.lookup_typed::<List>(source)?.is_none() {
-        return Ok(false);
-    }
+    let Some(list) = cx.lookup_typed::<List>(source)? else { return Ok(false) };
+    let at = match from {
+        End::Left => 0,
+        End::Right => list.len() - 1,
+    };
+    let element = list.get(at, |item| item.to_vec()).expect("a list that is stored has elements");
     cx.lookup_typed::<List>(destination)?;
-    let Some(element) = pop_one(cx, source, from, |item| item.to_vec())? else { return Ok(false) };
-    put(cx, destination, to, &element)?;
+    if source == destination {
+        rotate(cx, source, from, to)?;
+    } else {
+        // The element arrives before it leaves: so do the events.
+        put(cx, destination, to, &element)?;
+        pop_one(cx, source, from, |_| ())?;
+    }
     reply.bulk(&element);
     Ok(true)
 }

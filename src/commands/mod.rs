@@ -26,7 +26,9 @@ pub mod keys;
 mod lcs;
 pub mod list;
 pub mod lolwut;
+pub mod monitor;
 mod page;
+pub mod pubsub;
 pub mod server;
 pub mod set;
 pub mod sort;
@@ -60,6 +62,8 @@ pub static FAMILIES: &[&[Row]] = &[
     hyperloglog::ROWS,
     list::ROWS,
     lolwut::ROWS,
+    monitor::ROWS,
+    pubsub::ROWS,
     server::ROWS,
     set::ROWS,
     sort::ROWS,

@@ -249,6 +249,7 @@ fn sadd(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         set.expect(args.len() - 2, limits);
         let added = args.slice(2).iter().filter(|member| set.add(member, limits)).count();
         env.changed(added as u64);
+        env.event_if(added > 0, "sadd");
         added
     })?;
     reply.int(added as i64);
@@ -259,6 +260,7 @@ fn srem(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let removed = cx.modify(args.get(1), |set: &mut Set, env| {
         let removed = args.slice(2).iter().filter(|member| set.remove(member)).count();
         env.changed(removed as u64);
+        env.event_if(removed > 0, "srem");
         removed
     })?;
     reply.int(removed.unwrap_or(0) as i64);
@@ -355,6 +357,7 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             let member = member.expect("a set that is stored has members");
             set.remove(&member);
             env.changed(1);
+            env.event("spop");
             member
         })?;
         match popped {
@@ -369,6 +372,7 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         if count >= set.len() {
             push_members(reply, set);
             env.changed(set.len() as u64);
+            env.event("spop");
             env.bury(std::mem::take(set));
             return;
         }
@@ -383,6 +387,7 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             reply.set(count);
             reply.stream(Box::new(PoppedPieces { popped, stay: rest.clone() }));
             env.changed(count as u64);
+            env.event("spop");
             env.bury(std::mem::replace(set, rest));
             return;
         }
@@ -393,6 +398,7 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             set.remove(member);
         }
         env.changed(members.len() as u64);
+        env.event_if(!members.is_empty(), "spop");
     })?;
     if popped.is_none() {
         reply.set(0);
@@ -506,6 +512,7 @@ fn take_member(cx: &mut WriteCx<'_>, key: &[u8], member: &[u8]) -> Result<bool, 
     let taken = cx.modify(key, |set: &mut Set, env| {
         let taken = set.remove(member);
         env.changed(u64::from(taken));
+        env.event_if(taken, "srem");
         taken
     })?;
     Ok(taken.unwrap_or(false))
@@ -515,6 +522,7 @@ fn put_member(cx: &mut WriteCx<'_>, key: &[u8], member: &[u8]) -> Result<(), Com
     cx.modify_or_create(key, |set: &mut Set, env| {
         let added = set.add(member, env.config.set_limits());
         env.changed(u64::from(added));
+        env.event_if(added, "sadd");
     })
 }
 
@@ -562,6 +570,15 @@ impl Operation {
             Operation::Difference => lengths.next().unwrap_or(0),
         };
         looked_at > SLICE_MEMBERS
+    }
+
+    /// The event of a result that was stored.
+    fn stored(self) -> &'static str {
+        match self {
+            Operation::Union => "sunionstore",
+            Operation::Intersection => "sinterstore",
+            Operation::Difference => "sdiffstore",
+        }
     }
 
     /// Shows each member of the result once, until `visit` returns false.
@@ -783,9 +800,9 @@ async fn fetch_all(coordinator: &Coordinator, keys: &[Vec<u8>]) -> Result<Vec<Op
     sets.into_iter().collect()
 }
 
-fn store(cx: &mut WriteCx<'_>, destination: &[u8], result: Set, reply: &mut Reply) {
+fn store(cx: &mut WriteCx<'_>, destination: &[u8], result: Set, event: &'static str, reply: &mut Reply) {
     reply.int(result.len() as i64);
-    cx.put_object(destination, Object::Set(result), Ttl::Clear);
+    cx.put_object(destination, Object::Set(result), Ttl::Clear, event);
 }
 
 /// Replies with the result, or leaves it to be worked out while it is sent.
@@ -822,7 +839,7 @@ fn store_here(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, operation
     let sets = operands(cx, args.slice(2).iter())?;
     let result = operation.result(&sets, cx.config().set_limits());
     drop(sets);
-    store(cx, args.get(1), result, reply);
+    store(cx, args.get(1), result, operation.stored(), reply);
     Ok(())
 }
 
@@ -870,7 +887,7 @@ fn store_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation) -
         }
         let (name, result) = (destination.clone(), std::mem::take(&mut work.result));
         let stored = coordinator.with_key(&destination, move |cx| {
-            store(cx, &name, result, &mut reply);
+            store(cx, &name, result, operation.stored(), &mut reply);
             reply
         });
         let reply = stored.await;

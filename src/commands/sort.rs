@@ -448,7 +448,7 @@ fn sort_ro(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 fn store(cx: &mut WriteCx<'_>, destination: &[u8], list: List, reply: &mut Reply) {
     reply.int(list.len() as i64);
     cx.changed(list.len().saturating_sub(1) as u64);
-    cx.put_object(destination, Object::List(list), Ttl::Clear);
+    cx.put_object(destination, Object::List(list), Ttl::Clear, "sortstore");
 }
 
 /// Values that are encoded while they are sent.

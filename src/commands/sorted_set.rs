@@ -335,6 +335,7 @@ fn add(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, options: AddOpti
             }
         }
         env.changed(added + updated);
+        env.event_if(added + updated > 0, if options.incr { "zincr" } else { "zadd" });
         Ok((added, updated, last))
     })?;
     let (added, updated, last) = outcome?;
@@ -359,6 +360,7 @@ fn zrem(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let removed = cx.modify(args.get(1), |zset: &mut Zset, env| {
         let removed = args.slice(2).iter().filter(|member| zset.remove(member)).count();
         env.changed(removed as u64);
+        env.event_if(removed > 0, "zrem");
         removed
     })?;
     reply.int(removed.unwrap_or(0) as i64);
@@ -581,6 +583,10 @@ fn pop_some(
             env.bury(old);
         }
         env.changed(count as u64);
+        env.event(match end {
+            End::Min => "zpopmin",
+            End::Max => "zpopmax",
+        });
     })?;
     Ok(popped.is_some())
 }

@@ -265,8 +265,9 @@ fn xadd(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         ))?;
         log.append(id, fields, bytes, env.config.stream_limits());
         env.changed(1);
+        env.event("xadd");
         if let Some(trimming) = options.trimming {
-            trimming.run(log, env);
+            env.event_if(trimming.run(log, env) > 0, "xtrim");
         }
         Ok(id)
     };
@@ -286,6 +287,7 @@ fn xtrim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let removed = cx.modify(args.get(1), |stream: &mut Stream, env| {
         let removed = options.trimming.map_or(0, |trimming| trimming.run(stream.log_mut(), env));
         env.changed(removed);
+        env.event_if(removed > 0, "xtrim");
         removed
     })?;
     reply.int(removed.unwrap_or(0) as i64);
@@ -298,6 +300,7 @@ fn xdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let ids = args.slice(2).iter().map(|text| strict_id(text, 0)).collect::<Result<Vec<_>, _>>()?;
         let removed = ids.into_iter().filter(|id| stream.log_mut().remove(*id)).count();
         env.changed(removed as u64);
+        env.event_if(removed > 0, "xdel");
         Ok(removed)
     })?;
     reply.int(removed.transpose()?.unwrap_or(0) as i64);
@@ -335,6 +338,7 @@ fn xsetid(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         } else {
             log.set_id(id, entries_added, Some(max_deleted).filter(|id| *id != StreamId::MIN));
             env.changed(1);
+            env.event("xsetid");
             return Ok(());
         };
         Err(CommandError::Custom(error))

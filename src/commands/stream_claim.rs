@@ -54,6 +54,7 @@ fn seen_consumer(group: &mut Group, name: &[u8], env: &mut Env<'_>) -> ConsumerI
         return consumer;
     }
     env.changed(1);
+    env.event("xgroup-createconsumer");
     group.add_consumer(name, now_ms).expect("there is none of this name")
 }
 

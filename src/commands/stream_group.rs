@@ -167,6 +167,7 @@ fn create(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let id = id.unwrap_or(stream.log().last_id());
         let added = stream.add_group(name, Group::new(id, entries_read));
         env.changed(u64::from(added));
+        env.event_if(added, "xgroup-create");
         added
     })?;
     if !added {
@@ -203,6 +204,7 @@ fn set_id(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         };
         group.set_id(id, entries_read);
         env.changed(1);
+        env.event("xgroup-setid");
         Ok(())
     })?;
     reply.ok();
@@ -213,6 +215,7 @@ fn destroy(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let removed = cx.modify(args.get(2), |stream: &mut Stream, env| {
         let removed = stream.remove_group(args.get(3));
         env.changed(u64::from(removed));
+        env.event_if(removed, "xgroup-destroy");
         removed
     })?;
     reply.int(i64::from(removed.ok_or(NO_STREAM)?));
@@ -223,6 +226,7 @@ fn create_consumer(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> D
     let added = change_group(cx, args, |group, _, env| {
         let added = group.add_consumer(args.get(4), env.now.millis().0).is_some();
         env.changed(u64::from(added));
+        env.event_if(added, "xgroup-createconsumer");
         Ok(added)
     })?;
     reply.int(i64::from(added));
@@ -233,6 +237,7 @@ fn delete_consumer(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> D
     let pending = change_group(cx, args, |group, _, env| {
         let removed = group.remove_consumer(args.get(4));
         env.changed(u64::from(removed.is_some()));
+        env.event_if(removed.is_some(), "xgroup-delconsumer");
         Ok(removed.unwrap_or(0))
     })?;
     reply.int(pending as i64);

@@ -250,6 +250,7 @@ fn read_group(
             Some(consumer) => consumer,
             None => {
                 env.changed(1);
+                env.event("xgroup-createconsumer");
                 group.add_consumer(consumer_name, now_ms)?
             }
         };

@@ -16,6 +16,7 @@ use crate::base::longdouble::LongDouble;
 use crate::base::num::parse_i64;
 use crate::base::time::Millis;
 use crate::base::{Blob, ShardId};
+use crate::config::EventClass;
 use crate::keyspace::{EMBSTR_BYTES_MAX, NewValue, Value};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::session::Merge;
@@ -364,10 +365,20 @@ fn new_value<'a>(args: Args<'a>, at: usize) -> NewValue<'a> {
     }
 }
 
+/// Stores a string, and says so.
+#[inline]
+fn put(cx: &mut WriteCx<'_>, key: &[u8], value: NewValue<'_>, ttl: Ttl) {
+    cx.set(key, value, ttl);
+    cx.notify(EventClass::STRING, "set", key);
+    if matches!(ttl, Ttl::At(_)) {
+        cx.notify(EventClass::GENERIC, "expire", key);
+    }
+}
+
 fn set(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     // By far the most frequent form goes first.
     if args.len() == 3 {
-        cx.set(args.get(1), new_value(args, 2), Ttl::Clear);
+        put(cx, args.get(1), new_value(args, 2), Ttl::Clear);
         reply.ok();
         return Ok(());
     }
@@ -396,7 +407,7 @@ fn set_with_options(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> 
         Condition::Differs(at) => cx.lookup_string(key)?.is_none_or(|old| *old.text() != args[at]),
     };
     if met {
-        cx.set(key, new_value(args, 2), ttl);
+        put(cx, key, new_value(args, 2), ttl);
     }
     match (options.get, met) {
         (true, _) => {}
@@ -410,7 +421,7 @@ fn setnx(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let key = args.get(1);
     let absent = cx.lookup(key).is_none();
     if absent {
-        cx.set(key, new_value(args, 2), Ttl::Clear);
+        put(cx, key, new_value(args, 2), Ttl::Clear);
     }
     reply.int(i64::from(absent));
     Ok(())
@@ -426,7 +437,7 @@ fn psetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 
 fn set_for(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, clock: Clock, name: &'static str) -> Done {
     let due = clock.deadline(args.get(2), cx.now().millis(), name)?;
-    cx.set(args.get(1), new_value(args, 3), Ttl::At(due));
+    put(cx, args.get(1), new_value(args, 3), Ttl::At(due));
     reply.ok();
     Ok(())
 }
@@ -437,7 +448,7 @@ fn getset(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         Some(value) => push_value(reply, value),
         None => reply.null(),
     }
-    cx.set(key, new_value(args, 2), Ttl::Clear);
+    put(cx, key, new_value(args, 2), Ttl::Clear);
     Ok(())
 }
 
@@ -489,7 +500,7 @@ fn mset(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         return Err(CommandError::WrongArity("mset"));
     }
     for at in (1..args.len()).step_by(2) {
-        cx.set(args.get(at), new_value(args, at + 1), Ttl::Clear);
+        put(cx, args.get(at), new_value(args, at + 1), Ttl::Clear);
     }
     reply.ok();
     Ok(())
@@ -566,7 +577,7 @@ fn none_present(cx: &mut WriteCx<'_>, pairs: Args<'_>) -> bool {
 
 fn set_pairs(cx: &mut WriteCx<'_>, pairs: Args<'_>) {
     for at in (0..pairs.len()).step_by(2) {
-        cx.set(pairs.get(at), new_value(pairs, at + 1), Ttl::Clear);
+        put(cx, pairs.get(at), new_value(pairs, at + 1), Ttl::Clear);
     }
 }
 
@@ -585,6 +596,7 @@ fn append(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             cx.append(key, tail)
         }
     };
+    cx.notify(EventClass::STRING, "append", key);
     reply.int(len as i64);
     Ok(())
 }
@@ -615,6 +627,7 @@ fn setrange(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             end
         }
     };
+    cx.notify(EventClass::STRING, "setrange", key);
     reply.int(len as i64);
     Ok(())
 }
@@ -658,6 +671,7 @@ fn add(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, increment: i64) 
         };
         old.checked_add(increment).ok_or(CommandError::Overflow)
     })?;
+    cx.notify(EventClass::STRING, "incrby", args.get(1));
     reply.int(sum);
     Ok(())
 }
@@ -678,6 +692,7 @@ fn incrbyfloat(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done 
     sum.push_human(&mut text);
     // Stored as text even when it reads as an integer, as OBJECT ENCODING in Redis shows.
     cx.set(key, NewValue::Bytes { bytes: &text, raw: text.len() > EMBSTR_BYTES_MAX }, Ttl::Keep);
+    cx.notify(EventClass::STRING, "incrbyfloat", key);
     reply.bulk(&text);
     Ok(())
 }

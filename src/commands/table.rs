@@ -8,13 +8,14 @@ use std::sync::OnceLock;
 
 use super::docs::Group;
 use super::keys::KeySpec;
+use crate::base::ShardId;
 use crate::metrics::CommandId;
 use crate::resp::CommandError;
 use crate::resp::Reply;
 use crate::resp::{Args, OwnedArgs};
 use crate::session::{Merge, Session};
 use crate::shard::Shard;
-use crate::shard::cx::DataFn;
+use crate::shard::cx::{DataFn, ServiceFn};
 use crate::shard::reservations::Access;
 use crate::txn::{Coordinator, Plan};
 
@@ -22,6 +23,9 @@ use crate::txn::{Coordinator, Plan};
 pub type SessionFn = fn(&mut SessionCx<'_>, Args<'_>, &mut Reply) -> Result<(), CommandError>;
 /// A handler that returns a plan: a future whose steps run on other shards.
 pub type PlanFn = fn(Coordinator, OwnedArgs) -> Plan;
+
+/// The other shards that a command concerns, whatever its keys.
+pub type OthersFn = fn(&mut Shard, Args<'_>) -> Vec<ShardId>;
 
 /// What a session command may touch: its own connection, and its core's shard.
 pub struct SessionCx<'a> {
@@ -45,6 +49,9 @@ pub enum Run {
     /// As `Data` where all keys are on the client's own shard and hold few elements, and in EXEC on the only shard there is;
     /// otherwise a plan, which decides by sizes or options whether one data call on the owner does. Its keys are reserved meanwhile.
     Steps(DataFn, PlanFn),
+    /// On the connection's core and on the other shards that it concerns; the parts' integers are summed. As a plan where a
+    /// transaction runs it.
+    Spread(ServiceFn, OthersFn, PlanFn),
     /// On the connection's core.
     Session(SessionFn),
     /// A plan over services and all shards.
@@ -211,6 +218,8 @@ pub struct Command {
     pub parent: Option<CommandId>,
     /// The subcommands, for a container.
     pub children: Vec<CommandId>,
+    /// Whether it is answered by what stands among messages (SUBSCRIBE, MONITOR): in their order, and whatever CLIENT REPLY says.
+    pub listens: bool,
     /// Position of the first key, 0 if there is none at a fixed place.
     pub first_key: usize,
     /// Whether every key stands at a fixed distance: first, last, step; else they need [`super::keys`].
@@ -356,6 +365,7 @@ fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, paren
         full_name,
         parent,
         children: Vec::new(),
+        listens: row.name == "monitor" || (row.flags.has(Flags::PUBSUB) && row.name.ends_with("subscribe")),
         first_key,
         key_range,
     });

@@ -637,7 +637,7 @@ fn store_here(
     let request = Request::parse(args, 2, operation, Kind::Store, name)?;
     let operands = operands(cx, &request)?;
     let result = Outcome::of(&request, &operands).into_zset(cx.config().zset_limits());
-    store(cx, args.get(1), result, reply);
+    store(cx, args.get(1), result, name, reply);
     Ok(())
 }
 
@@ -666,7 +666,7 @@ fn store_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation, n
                     return Ok((Some(Work::new(request, operands, limits)), reply));
                 }
                 let result = Outcome::of(&request, &operands).into_zset(limits);
-                store(cx, args.as_args().get(1), result, &mut reply);
+                store(cx, args.as_args().get(1), result, name, &mut reply);
                 Ok((None, reply))
             });
             match begun.await? {
@@ -684,9 +684,9 @@ fn store_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation, n
         while work.step() {
             coordinator.yield_core().await;
         }
-        let (name, result) = (destination.clone(), std::mem::take(&mut work.result));
+        let (key, result) = (destination.clone(), std::mem::take(&mut work.result));
         let stored = coordinator.with_key(&destination, move |cx| {
-            store(cx, &name, result, &mut reply);
+            store(cx, &key, result, name, &mut reply);
             reply
         });
         let reply = stored.await;

@@ -483,13 +483,14 @@ fn zlexcount(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 
 // Removing.
 
-fn remove(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, bounds: &Bounds) -> Done {
+fn remove(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, bounds: &Bounds, event: &'static str) -> Done {
     let removed = cx.modify(args.get(1), |zset: &mut Zset, env| {
         let (first, count) = bounds.resolve(zset, false);
         if let Some(old) = zset.remove_ranks(first, count) {
             env.bury(old);
         }
         env.changed(count as u64);
+        env.event_if(count > 0, event);
         count
     })?;
     reply.int(removed.unwrap_or(0) as i64);
@@ -497,30 +498,30 @@ fn remove(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, bounds: &Boun
 }
 
 fn zremrangebyrank(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    remove(cx, args, reply, &Bounds::ranks(args.get(2), args.get(3))?)
+    remove(cx, args, reply, &Bounds::ranks(args.get(2), args.get(3))?, "zremrangebyrank")
 }
 
 fn zremrangebyscore(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    remove(cx, args, reply, &Bounds::scores(args.get(2), args.get(3))?)
+    remove(cx, args, reply, &Bounds::scores(args.get(2), args.get(3))?, "zremrangebyscore")
 }
 
 fn zremrangebylex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
-    remove(cx, args, reply, &Bounds::names(args.get(2), args.get(3))?)
+    remove(cx, args, reply, &Bounds::names(args.get(2), args.get(3))?, "zremrangebylex")
 }
 
 // Storing.
 
 /// Puts a result in the place of whatever is at a key; an empty one takes the key away.
-pub fn store(cx: &mut WriteCx<'_>, destination: &[u8], result: Zset, reply: &mut Reply) {
+pub fn store(cx: &mut WriteCx<'_>, destination: &[u8], result: Zset, event: &'static str, reply: &mut Reply) {
     reply.int(result.len() as i64);
-    cx.put_object(destination, Object::Zset(result), Ttl::Clear);
+    cx.put_object(destination, Object::Zset(result), Ttl::Clear, event);
 }
 
 fn zrangestore(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let range = Range::parse(args, 3, By::Any, None, true)?;
     let limits = cx.config().zset_limits();
     let copy = range.copy(cx.typed::<Zset>(args.get(2))?, limits);
-    store(cx, args.get(1), copy, reply);
+    store(cx, args.get(1), copy, "zrangestore", reply);
     Ok(())
 }
 
@@ -538,7 +539,7 @@ fn zrangestore_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let (destination, mut reply) = (args.get(1).to_vec(), coordinator.reply());
         let reply = coordinator
             .with_key(args.get(1), move |cx| {
-                store(cx, &destination, copy, &mut reply);
+                store(cx, &destination, copy, "zrangestore", &mut reply);
                 reply
             })
             .await;

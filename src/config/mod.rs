@@ -28,10 +28,10 @@ mod values;
 pub use load::{ConfigError, Files, Loader, Place};
 pub use table::{Config, DIRECTIVES, Directive, Effect, FILE_ONLY, FileOnly, SHARDS_MAX, Sight, When};
 pub use values::{
-    AclPubsubDefault, AppendFsync, Choice, DisklessLoad, EndpointType, EventClasses, LogLevel, MasterAddress,
-    MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputLimit, OutputLimits, PipelineOrder, PropagationError,
-    ProtectedAction, RenamedCommand, SanitizeDump, SavePoint, ShutdownFlags, Supervised, SyslogFacility, Text,
-    TlsAuthClients,
+    AclPubsubDefault, AppendFsync, Choice, DisklessLoad, EndpointType, EventClass, EventClasses, LogLevel,
+    MasterAddress, MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputLimit, OutputLimits, PipelineOrder,
+    PropagationError, ProtectedAction, RenamedCommand, SanitizeDump, SavePoint, ShutdownFlags, Supervised,
+    SyslogFacility, Text, TlsAuthClients,
 };
 
 use std::fmt;

@@ -214,7 +214,6 @@ const NO_ACL: Effect = Accepted("access control lists are not there yet; require
 const NO_EVICTION: Effect = Accepted("eviction is not there yet, so memory is not limited");
 const NO_SCRIPTS: Effect = Accepted("scripts are not there yet");
 const NO_TRACKING: Effect = Accepted("client-side caching is not there yet");
-const NO_EVENTS: Effect = Accepted("keyspace notifications are not there yet");
 const NO_MODULES: Effect = Accepted("modules are not supported");
 const ALWAYS_SANITIZED: Effect = Accepted("every payload is checked in depth");
 const NO_LOGO: Effect = Accepted("the log has no logo");
@@ -364,7 +363,7 @@ directives! {
         Works; "Percentiles in INFO latencystats"
     latency_monitor_threshold "latency-monitor-threshold": i64 = "0", number(0, i64::MAX), Live, NO_LATENCY_MONITOR;
         "Milliseconds from which an event enters the latency monitor; 0 means never"
-    notify_keyspace_events "notify-keyspace-events": EventClasses = "", Events, Live, NO_EVENTS;
+    notify_keyspace_events "notify-keyspace-events": EventClasses = "", Events, Live, Works;
         "Keyspace events that are published"
 
     // Expiry, memory, deletion.

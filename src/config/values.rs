@@ -200,6 +200,56 @@ pub struct MasterAddress {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct EventClasses(pub(super) u16);
 
+/// A class of keyspace events, as the bit of its letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventClass(u16);
+
+impl EventClass {
+    /// `g`: commands for keys of any type.
+    pub const GENERIC: EventClass = EventClass(1);
+    /// `$`
+    pub const STRING: EventClass = EventClass(1 << 1);
+    /// `l`
+    pub const LIST: EventClass = EventClass(1 << 2);
+    /// `s`
+    pub const SET: EventClass = EventClass(1 << 3);
+    /// `h`
+    pub const HASH: EventClass = EventClass(1 << 4);
+    /// `z`
+    pub const ZSET: EventClass = EventClass(1 << 5);
+    /// `x`: a key's time has come.
+    pub const EXPIRED: EventClass = EventClass(1 << 6);
+    /// `e`: a key was removed to save memory.
+    pub const EVICTED: EventClass = EventClass(1 << 7);
+    /// `t`
+    pub const STREAM: EventClass = EventClass(1 << 8);
+    /// `m`: a read found no key.
+    pub const MISS: EventClass = EventClass(1 << 12);
+    /// `n`: a key was made.
+    pub const NEW: EventClass = EventClass(1 << 13);
+}
+
+const BY_KEY: u16 = 1 << 10;
+const BY_EVENT: u16 = 1 << 11;
+
+impl EventClasses {
+    /// Whether events of this class are published at all.
+    #[inline]
+    pub fn publishes(self, class: EventClass) -> bool {
+        self.0 & class.0 != 0 && self.0 & (BY_KEY | BY_EVENT) != 0
+    }
+
+    /// `K`: on the channel of the key.
+    pub fn by_key(self) -> bool {
+        self.0 & BY_KEY != 0
+    }
+
+    /// `E`: on the channel of the event.
+    pub fn by_event(self) -> bool {
+        self.0 & BY_EVENT != 0
+    }
+}
+
 /// `rename-command OLD NEW`; an empty new name removes the command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RenamedCommand {

@@ -16,14 +16,15 @@ use super::routing::{Building, Owner, SpareBatches, owner};
 use super::turns::ParkedBatches;
 use crate::base::ShardId;
 use crate::base::time::Now;
+use crate::commands::monitor;
 use crate::commands::stream_read::asks_to_wait;
 use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
 use crate::keyspace::Db;
 use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
-use crate::session::{Closing, Pending, PendingBatch, ReplyMode, Session, SessionKey};
-use crate::shard::cx::DataFn;
+use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
+use crate::shard::cx::{DataFn, ServiceFn};
 use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, Message, Ticket, Turn};
 use crate::shard::reservations::{Order, TxnId};
 use crate::shard::waiters::{WaitEvent, WaiterId};
@@ -168,13 +169,16 @@ impl Engine {
         if !self.local_steps.is_empty() {
             self.run_local_steps();
         }
+        if !self.shard.shown.is_empty() {
+            self.shard.show_commands();
+        }
         self.pass_on();
         // A call of this turn may have ended the pause, and nothing else need happen here for a long time.
         self.release_held();
         self.notice_disturbed();
         let latency = self.shard.config.latency_tracking;
         self.run.end(&mut self.shard.metrics, latency, (self.clock_ns)());
-        self.has_waiting()
+        self.has_work()
     }
 
     fn run_local_steps(&mut self) {
@@ -195,7 +199,7 @@ impl Engine {
         }
     }
 
-    /// Serves those who wait for keys that have changed, and passes on what that tells others.
+    /// Serves those who wait for keys that have changed, publishes what has happened, and passes on what that tells others.
     pub fn serve_ready(&mut self) {
         self.shard.serve_ready();
         self.pass_on();
@@ -234,6 +238,9 @@ impl Engine {
     /// is taken for it any more, on others as soon as its plan has told them.
     pub fn remove_session(&mut self, key: SessionKey) {
         let Some(mut session) = self.shard.sessions.remove(key) else { return };
+        if session.subscriptions != Subscriptions::default() {
+            self.shard.unsubscribe_all(key);
+        }
         if let Some(plan) = session.blocked {
             self.shard.waiters.cancel(WaiterId { home: self.shard.id, plan });
             self.shard.serve_ready();
@@ -246,10 +253,15 @@ impl Engine {
         forget_watches(&mut session, &mut self.shard);
         self.pass_on();
         self.run_turns();
+        self.notice_disturbed();
     }
 
-    /// Whether [`Engine::run_waiting`] has something to do.
+    /// Whether [`Engine::run_waiting`] has something to do, or sessions have something to send that was not looked at.
     pub fn has_waiting(&self) -> bool {
+        self.has_work() || !self.dirty.is_empty()
+    }
+
+    fn has_work(&self) -> bool {
         !self.ready.is_empty() || !self.local_steps.is_empty()
     }
 
@@ -481,10 +493,32 @@ impl Engine {
                 return Flow::Next;
             }
         };
-        if session.transaction.is_some() && !exec::runs_inside_multi(command) {
+        let flow = if session.transaction.is_some() && !exec::runs_inside_multi(command) {
             self.enqueue(session, command, args);
-            return Flow::Next;
+            Flow::Next
+        } else {
+            self.route(session, command, args, granted)
+        };
+        if self.shard.pubsub.is_watched()
+            && monitor::is_shown(command)
+            && let Flow::Next = flow
+        {
+            let mut shown = std::mem::take(&mut self.shard.shown);
+            monitor::line(&mut shown, &self.shard, session, command, args);
+            self.shard.shown = shown;
         }
+        flow
+    }
+
+    /// Runs an admitted command, or sends it to where it runs.
+    #[inline]
+    fn route(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        args: Args<'_>,
+        granted: Option<Order>,
+    ) -> Flow {
         match command.row.run {
             Run::Data(f) => match owner(command, args, self.shard.slots, self.shard.id) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
@@ -522,6 +556,15 @@ impl Engine {
                 let claims = self.claims(command, args);
                 let args = OwnedArgs::from_args(args);
                 self.start_plan(session, command, claims, |coordinator| plan(coordinator, args))
+            }
+            Run::Spread(f, others, _) => {
+                let others = others(&mut self.shard, args);
+                let flow = match others.is_empty() {
+                    true => self.data(session, command, DataFn::Service(f), self.shard.id, args, granted),
+                    false => self.spread(session, command, f, &others, args),
+                };
+                self.shard.catch_up(session);
+                flow
             }
             Run::Session(f) => {
                 self.session_command(session, command, f, args);
@@ -625,6 +668,40 @@ impl Engine {
         Client { db: session.db, proto: session.proto, touch: !session.no_touch, home: self.shard.id }
     }
 
+    /// A command that is run here and on other shards, with all its arguments.
+    fn spread(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        f: ServiceFn,
+        others: &[ShardId],
+        args: Args<'_>,
+    ) -> Flow {
+        if self.must_wait(session, None) {
+            return Flow::Hold;
+        }
+        let silent = self.silent(session);
+        self.count(session, command);
+        self.shard.metrics.commands_processed += 1;
+        let (id, db, proto, touch) = (command.id, session.db, session.proto, !session.no_touch);
+        let mut building = self.building.take().unwrap_or_else(|| self.spare_buildings.pop().unwrap_or_default());
+        let parts = others.len() as u32 + 1;
+        building.pending.routes.push(Route::Split { merge: Merge::Sum, parts, proto, silent });
+        let latency = self.shard.config.latency_tracking;
+        self.run.enter(id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        let run = DataFn::Service(f);
+        let shard = &mut self.shard;
+        building.reply_here(false, |reply| shard.run(run, id, db, touch, args, reply));
+        for &other in others {
+            self.shard.metrics.hops_out += 1;
+            let part = BatchCommand { run, id, argc: 0, first: 0, db, proto, touch, part: true };
+            let all = (0..args.len()).map(|at| (args, at));
+            building.send(other, part, all, false, &mut self.spare_batches);
+        }
+        self.building = Some(building);
+        Flow::Next
+    }
+
     /// `pipeline-order strict`: whether the command has to wait until what was sent to other shards has come back.
     fn must_wait(&mut self, session: &mut Session, to: Option<ShardId>) -> bool {
         if self.shard.config.pipeline_order != PipelineOrder::Strict || self.shard.slots.shards() == 1 {
@@ -651,6 +728,7 @@ impl Engine {
         f: crate::commands::table::SessionFn,
         args: Args<'_>,
     ) {
+        self.shard.catch_up(session);
         self.count(session, command);
         self.shard.metrics.commands_processed += 1;
         let latency = self.shard.config.latency_tracking;
@@ -673,6 +751,7 @@ impl Engine {
             ReplyMode::SkipNext => true,
             ReplyMode::Off => session.reply_mode == ReplyMode::Off,
         };
+        let silent = silent && !command.listens;
         self.reply_here(session, silent, |out| out.append(&mut reply));
     }
 
@@ -690,7 +769,8 @@ impl Engine {
             session.ordered = true;
             return Flow::Hold;
         }
-        let silent = self.silent(session);
+        self.shard.catch_up(session);
+        let silent = self.silent(session) && !command.listens;
         self.count(session, command);
         self.shard.metrics.commands_processed += 1;
         let id = self.next_plan;
@@ -942,6 +1022,7 @@ impl Engine {
     /// Gives a session that has run back to its table, with its limits checked and its output announced.
     pub(super) fn settle(&mut self, mut session: Box<Session>) {
         debug_assert!(self.building.is_none(), "a read's batch is sealed before the next read");
+        self.shard.catch_up(&mut session);
         if session.ended && !session.waits() {
             session.close_after_reply();
         }
@@ -997,9 +1078,17 @@ impl Engine {
         }
     }
 
-    /// Sessions that a call has closed or woken are looked at by the event loop.
-    fn notice_disturbed(&mut self) {
+    /// Sessions that a call has closed or woken, or that were sent messages, are looked at by the event loop.
+    pub fn notice_disturbed(&mut self) {
         while let Some(key) = self.shard.disturbed.pop() {
+            let Shard { sessions, config, now, .. } = &mut self.shard;
+            if let Some(session) = sessions.get_mut(key)
+                && let Some(passed) = limits::check(session, config, *now)
+                && let Some(mut session) = self.shard.sessions.take(key)
+            {
+                self.close_for(&mut session, passed);
+                self.shard.sessions.give_back(session);
+            }
             self.mark_dirty(key);
         }
     }

@@ -209,8 +209,8 @@ async fn run_all(coordinator: &Coordinator, commands: Vec<Queued>, reply: &mut R
         }
         match command.row.run {
             Run::Session(f) => client = run_for_session(coordinator, command, f, args, client, reply).await,
-            Run::Hops(_, plan) | Run::Steps(_, plan) | Run::Server(plan) => {
-                run_plan(coordinator, command, plan, args, client, reply).await
+            Run::Hops(_, plan) | Run::Steps(_, plan) | Run::Server(plan) | Run::Spread(_, _, plan) => {
+                run_plan(coordinator, command, plan, args, client, reply).await;
             }
             Run::Data(_) | Run::Split(..) | Run::Exec | Run::Container => {
                 unreachable!("data steps were added above, and neither of the others is queued")

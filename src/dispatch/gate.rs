@@ -2,7 +2,7 @@
 //! sent to another shard.
 //!
 //! The order of the checks is Redis's, because clients see which error comes first: the name, the subcommand, the number of
-//! arguments, authentication, then what the state of the server forbids.
+//! arguments, authentication, then what the state of the connection and of the server forbids.
 
 use crate::commands::table::{Command, Flags, Run, Table};
 use crate::metrics::CommandId;
@@ -48,6 +48,9 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
     if session.must_authenticate(&shard.config) && !command.row.flags.has(Flags::NO_AUTH) {
         return Verdict::Refuse(CommandError::NoAuth, Some(command.id));
     }
+    if session.only_listens() && !may_run_while_listening(command) {
+        return Verdict::Refuse(only_listens(command), Some(command.id));
+    }
     if session.transaction.is_some() && command.row.flags.has(Flags::NO_MULTI) {
         return Verdict::Refuse(NOT_IN_TRANSACTION, Some(command.id));
     }
@@ -60,6 +63,19 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
         }
     }
     Verdict::Run(command)
+}
+
+fn may_run_while_listening(command: &Command) -> bool {
+    // MONITOR goes on among replies.
+    (command.listens && command.row.name != "monitor") || ["ping", "quit", "reset"].contains(&command.row.name)
+}
+
+#[cold]
+fn only_listens(command: &Command) -> CommandError {
+    CommandError::Message(format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        command.full_name
+    ))
 }
 
 #[cold]

@@ -43,7 +43,10 @@ pub fn check(session: &mut Session, config: &Config, now: Now) -> Option<Passed>
     }
     // As in Redis, what fits a client's fixed buffer does not count.
     let output = output.saturating_sub(OUTPUT_BYTES_FREE);
-    let OutputLimit { hard_bytes, soft_bytes, soft_seconds } = config.client_output_buffer_limit.normal;
+    let limits = &config.client_output_buffer_limit;
+    let listens = session.subscriptions.any() || session.subscriptions.monitor > 0;
+    let limit = if listens { limits.pubsub } else { limits.normal };
+    let OutputLimit { hard_bytes, soft_bytes, soft_seconds } = limit;
     if hard_bytes > 0 && output as u64 > hard_bytes {
         return Some(Passed::Output(output, hard_bytes as usize));
     }

@@ -25,6 +25,8 @@ mod parts;
 mod routing;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod simulation_pubsub;
 mod turns;
 
 pub use engine::{Delivery, Engine};

@@ -70,7 +70,9 @@ impl Parts {
             Run::Split(f, merge) => (f, Some(merge)),
             // Where everything is on one shard, one step does it.
             Run::Steps(f, _) if slots.shards() == 1 => (f, None),
-            Run::Steps(..) | Run::Session(_) | Run::Server(_) | Run::Exec | Run::Container => return false,
+            Run::Steps(..) | Run::Session(_) | Run::Server(_) | Run::Spread(..) | Run::Exec | Run::Container => {
+                return false;
+            }
         };
         match (owner(command, args, slots, client.home), split) {
             (Owner::One(shard), _) => {

@@ -17,11 +17,11 @@ use crate::shard::message::Message;
 use crate::shard::{About, Pause, Shard, ShardSeed};
 
 pub(super) struct Sim {
-    engines: Vec<Engine>,
+    pub(super) engines: Vec<Engine>,
     /// In flight, by sender and receiver: order holds per pair and nowhere else.
     mail: Vec<Vec<VecDeque<Message>>>,
-    rng: Rng,
-    now: Now,
+    pub(super) rng: Rng,
+    pub(super) now: Now,
     /// Requests that each shard has received from each and not answered.
     owed: Vec<Vec<u64>>,
 }

@@ -53,6 +53,16 @@ pub enum Lookup<'a, 'k, H = ahash::RandomState> {
     Vacant(Vacant<'a, 'k, H>),
 }
 
+/// What was done to a value of which parts were due.
+pub struct Parts<R> {
+    /// Its key.
+    pub key: Box<[u8]>,
+    /// What the caller made of it.
+    pub result: R,
+    /// Whether it went away, key and all.
+    pub dead: bool,
+}
+
 impl<H: HashKey> Db<H> {
     /// An empty database. All databases of a process share one hasher, seeded at random.
     pub fn new(hasher: H) -> Db<H> {
@@ -278,7 +288,7 @@ impl<H: HashKey> Db<H> {
     }
 
     /// Lets `expire` at one value of which parts are due; none if there is none. It takes out what is due, or some of it.
-    pub fn expire_parts<R>(&mut self, now: Millis, expire: impl FnOnce(&[u8], &mut Object) -> R) -> Option<R> {
+    pub fn expire_parts<R>(&mut self, now: Millis, expire: impl FnOnce(&[u8], &mut Object) -> R) -> Option<Parts<R>> {
         let (due, key) = self.parts.first().filter(|(due, _)| *due <= now)?.clone();
         let entry = self.find_mut(&key);
         let mut entry = entry.expect("a value of which parts expire is in the database");
@@ -289,7 +299,7 @@ impl<H: HashKey> Db<H> {
             entry.bury();
         }
         self.note_parts(&key, Some(due), after.filter(|_| !dead));
-        Some(result)
+        Some(Parts { key, result, dead })
     }
 
     /// As [`Db::bury`], for a value that was taken out of its record, or a part of one.

@@ -24,7 +24,7 @@ mod size_class;
 pub mod table;
 pub mod value;
 
-pub use db::{Db, DbMemory, EntryMut, Lookup, Vacant};
+pub use db::{Db, DbMemory, EntryMut, Lookup, Parts, Vacant};
 pub use expiry::ExpireProgress;
 pub use record::{Entry, INLINE_BYTES_MAX, Record};
 pub use table::{CURSOR_BITS, HashKey};

@@ -5,7 +5,9 @@
 
 use crate::base::DbIndex;
 use crate::base::time::{Millis, Now};
+use crate::config::EventClass;
 use crate::dispatch::Engine;
+use crate::keyspace::Parts;
 use crate::rt::clock::Clock;
 use crate::session::Closing;
 use crate::shard::cx::Observers;
@@ -49,6 +51,7 @@ impl Timers {
         if engine.shard.active_expire && now.mono_us >= self.expire_from_us && engine.shard.keyspace.has_expiry() {
             self.expire(engine, now, clock);
             engine.serve_ready();
+            engine.notice_disturbed();
         }
         if engine.shard.config.timeout > 0 && now.mono_us >= self.idle_from_us {
             self.idle_from_us = now.mono_us + IDLE_CHECK_US;
@@ -80,11 +83,18 @@ impl Timers {
         let mut behind = false;
         'databases: for _ in 0..databases {
             let index = DbIndex((self.expire_db % databases) as u16);
+            let (events, config) = (&mut shard.events, &shard.config);
             let db = shard.keyspace.db_mut(index);
-            while let Some(expired) = db.expire_parts(now.millis(), |key, object| {
+            while let Some(Parts { key, result: expired, dead }) = db.expire_parts(now.millis(), |key, object| {
                 observers.changed(index, key);
                 expire_fields(object, now.millis())
             }) {
+                if expired > 0 {
+                    events.note(config, EventClass::HASH, "hexpired", index, &key);
+                }
+                if dead {
+                    events.note(config, EventClass::GENERIC, "del", index, &key);
+                }
                 shard.metrics.expired_fields += expired as u64;
                 shard.metrics.changes += expired as u64;
                 if clock.mono_us().saturating_sub(begun_us) > cycle_us {
@@ -94,8 +104,10 @@ impl Timers {
                 }
             }
             loop {
-                let progress =
-                    db.expire_due(now.millis(), EXPIRE_STEP, |record| observers.changed(index, record.key()));
+                let progress = db.expire_due(now.millis(), EXPIRE_STEP, |record| {
+                    observers.changed(index, record.key());
+                    events.note(config, EventClass::EXPIRED, "expired", index, record.key());
+                });
                 shard.metrics.expired_keys += progress.expired as u64;
                 shard.metrics.changes += progress.expired as u64;
                 if !progress.more {

@@ -378,6 +378,15 @@ impl Reply {
         }
     }
 
+    /// Appends a copy of another reply, which has no streams; its blobs are shared.
+    pub fn append_copy(&mut self, other: &Reply) {
+        assert!(other.streams.is_empty() && other.deferred == 0, "what is sent to many is whole");
+        let base = self.buf.len();
+        self.buf.extend_from_slice(&other.buf);
+        self.blobs.extend(other.blobs.iter().map(|(at, blob)| (base + at, Blob::clone(blob))));
+        self.blob_bytes += other.blob_bytes;
+    }
+
     /// Leaves the rest of the reply's last aggregate to `pieces`.
     pub fn stream(&mut self, pieces: Box<dyn Pieces>) {
         self.streams.push((self.buf.len(), pieces));
@@ -479,6 +488,14 @@ impl Reply {
     pub fn shrink_to(&mut self, bytes_max: usize) {
         self.buf.shrink_to(bytes_max);
         self.blobs.shrink_to(bytes_max / size_of::<(usize, Blob)>());
+    }
+
+    /// Empties it, and gives memory beyond `bytes_max` back.
+    pub fn shrink_after_use(&mut self, bytes_max: usize) {
+        self.clear();
+        if self.allocated_bytes() > bytes_max {
+            self.shrink_to(bytes_max);
+        }
     }
 
     /// Whether nothing was written.

@@ -56,6 +56,27 @@ pub enum Closing {
     Now,
 }
 
+/// How many subscriptions a connection has. Their names are in its shard's `pubsub`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Subscriptions {
+    /// SUBSCRIBE.
+    pub channels: u32,
+    /// PSUBSCRIBE.
+    pub patterns: u32,
+    /// SSUBSCRIBE.
+    pub shard_channels: u32,
+    /// MONITOR.
+    pub monitor: u32,
+}
+
+impl Subscriptions {
+    /// Whether there are any to channels.
+    #[inline]
+    pub fn any(self) -> bool {
+        self.channels + self.patterns + self.shard_channels > 0
+    }
+}
+
 /// One connection. See the module.
 pub struct Session {
     /// The place in the table.
@@ -82,6 +103,8 @@ pub struct Session {
     pub proto: Resp,
     /// Whether it may run commands that need authentication.
     pub authenticated: bool,
+    /// What it is subscribed to.
+    pub subscriptions: Subscriptions,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
     /// CLIENT NO-EVICT.
@@ -164,6 +187,7 @@ impl Session {
             db: DbIndex(0),
             proto: Resp::V2,
             authenticated: false,
+            subscriptions: Subscriptions::default(),
             reply_mode: ReplyMode::On,
             no_evict: false,
             no_touch: false,
@@ -201,6 +225,12 @@ impl Session {
         !self.authenticated && !config.requirepass.is_empty()
     }
 
+    /// Whether it reads messages and confirmations only: RESP2 has no way to tell them from replies.
+    #[inline]
+    pub fn only_listens(&self) -> bool {
+        self.proto == Resp::V2 && self.subscriptions.any()
+    }
+
     /// Whether its next command has to wait.
     pub fn stalled(&self) -> bool {
         self.plan_running
@@ -235,11 +265,13 @@ impl Session {
         }
     }
 
-    /// Back to what it was when it connected, as RESET does. The caller decides about authentication, and about what it watches.
+    /// Back to what it was when it connected, as RESET does. The caller decides about authentication, and ends what it watches and
+    /// is subscribed to.
     pub fn reset(&mut self) {
         self.db = DbIndex(0);
         self.proto = Resp::V2;
         self.name.clear();
+        self.subscriptions = Subscriptions::default();
         self.reply_mode = ReplyMode::On;
         self.no_evict = false;
         self.no_touch = false;

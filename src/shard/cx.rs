@@ -6,16 +6,19 @@
 //!
 //! Lookups do what Redis does on the way: a key whose time has come is removed and counted, a key that is found is
 //! touched for LRU or LFU, reads count hits and misses. Every change goes through a [`WriteCx`] method, which is where the
-//! change count lives and where the log and keyspace events will read the effect.
+//! change count lives and where the log will read the effect. What keyspace events tell is said there too where it follows from the
+//! change (a key was made, removed, has expired), and by the handler where only it knows.
 
 use crate::base::rng::Rng;
 use crate::base::time::{Millis, Now};
 use crate::base::{BLOB_BYTES_MIN, Blob, DbIndex, ShardId};
-use crate::config::Config;
+use crate::config::{Config, EventClass};
 use crate::keyspace::{Db, Entry, EntryMut, Keyspace, Lookup, NewValue, Record, Value};
 use crate::metrics::ShardMetrics;
 use crate::resp::{Args, CommandError, Reply};
+use crate::shard::Shard;
 use crate::shard::access::AccessPolicy;
+use crate::shard::events::KeyEvents;
 use crate::shard::slots::SlotMap;
 use crate::shard::waiters::Waiters;
 use crate::shard::watched::Watched;
@@ -26,22 +29,35 @@ pub type ReadFn = fn(&mut ReadCx<'_>, Args<'_>, &mut Reply) -> Result<(), Comman
 /// A handler that may change one shard's data.
 pub type WriteFn = fn(&mut WriteCx<'_>, Args<'_>, &mut Reply) -> Result<(), CommandError>;
 
-/// A data handler with the permission it asks for.
+/// A handler that works on what a shard has beside its keys.
+pub type ServiceFn = fn(&mut Shard, Args<'_>, &mut Reply) -> Result<(), CommandError>;
+
+/// A handler that runs on one shard to its end, with the permission it asks for.
 #[derive(Clone, Copy)]
 pub enum DataFn {
     /// Reads.
     Read(ReadFn),
     /// Writes.
     Write(WriteFn),
+    /// Works on services.
+    Service(ServiceFn),
 }
 
 impl DataFn {
     /// Runs the handler on the database it was sent to.
     #[inline]
-    pub fn call(self, cx: DataCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
+    pub fn call(
+        self,
+        shard: &mut Shard,
+        db: DbIndex,
+        touch: bool,
+        args: Args<'_>,
+        reply: &mut Reply,
+    ) -> Result<(), CommandError> {
         match self {
-            DataFn::Read(f) => f(&mut ReadCx { cx }, args, reply),
-            DataFn::Write(f) => f(&mut WriteCx { read: ReadCx { cx } }, args, reply),
+            DataFn::Read(f) => f(&mut ReadCx { cx: shard.data_cx(db, touch) }, args, reply),
+            DataFn::Write(f) => f(&mut WriteCx { read: ReadCx { cx: shard.data_cx(db, touch) } }, args, reply),
+            DataFn::Service(f) => f(shard, args, reply),
         }
     }
 }
@@ -60,6 +76,8 @@ pub struct DataCx<'a> {
     pub config: &'a Config,
     /// The shard's own stream of random numbers.
     pub rng: &'a mut Rng,
+    /// What happens to keys, for those who have asked for it.
+    pub events: &'a mut KeyEvents,
     /// Who is to know of changes.
     pub observers: Observers<'a>,
     /// How a lookup stamps the record it finds.
@@ -158,6 +176,12 @@ impl<'a> ReadCx<'a> {
         self.cx.keyspace.db(self.cx.db)
     }
 
+    /// Says what has happened to a key of the selected database.
+    #[inline]
+    pub fn notify(&mut self, class: EventClass, event: &'static str, key: &[u8]) {
+        self.cx.events.note(self.cx.config, class, event, self.cx.db, key);
+    }
+
     fn db_mut(&mut self) -> &mut Db {
         self.cx.keyspace.db_mut(self.cx.db)
     }
@@ -165,7 +189,7 @@ impl<'a> ReadCx<'a> {
     /// Finds a live key. One whose time has come is removed on the way.
     #[inline]
     fn find(&mut self, key: &[u8], counted: bool, touched: bool) -> Option<EntryMut<'_>> {
-        let DataCx { keyspace, db, now, metrics, access, rng, touch, observers, .. } = &mut self.cx;
+        let DataCx { keyspace, db, now, metrics, access, rng, touch, config, events, observers, .. } = &mut self.cx;
         let now = now.millis();
         let mut found = match keyspace.db_mut(*db).lookup(key) {
             Lookup::Found(entry) => Some(entry),
@@ -177,11 +201,15 @@ impl<'a> ReadCx<'a> {
             }
             metrics.expired_keys += 1;
             metrics.changes += 1;
+            events.note(config, EventClass::EXPIRED, "expired", *db, key);
             observers.changed(*db, key);
         }
         if counted {
             metrics.keyspace_hits += u64::from(found.is_some());
             metrics.keyspace_misses += u64::from(found.is_none());
+            if found.is_none() {
+                events.note(config, EventClass::MISS, "keymiss", *db, key);
+            }
         }
         if touched
             && *touch
@@ -206,6 +234,14 @@ impl<'a> ReadCx<'a> {
     #[inline]
     pub fn get_untouched(&mut self, key: &[u8]) -> Option<Entry<'_>> {
         self.find(key, true, false).map(EntryMut::into_entry)
+    }
+
+    /// Looks a key up as OBJECT does: counts a hit or a miss, but leaves the access word alone and tells nobody of a miss.
+    pub fn examine(&mut self, key: &[u8]) -> Option<Entry<'_>> {
+        let found = self.find(key, false, false).is_some();
+        self.cx.metrics.keyspace_hits += u64::from(found);
+        self.cx.metrics.keyspace_misses += u64::from(!found);
+        self.peek(key)
     }
 
     /// Looks a key up without touching it or counting anything (OBJECT, DEBUG, write commands that only look).
@@ -291,10 +327,15 @@ pub struct Env<'e> {
     pub rng: &'e mut Rng,
     changes: u64,
     buried: Option<Object>,
+    events: [Option<&'static str>; 3],
     touched: bool,
 }
 
-impl Env<'_> {
+impl<'e> Env<'e> {
+    fn new(config: &'e Config, now: Now, rng: &'e mut Rng, changes: u64) -> Env<'e> {
+        Env { config, now, rng, changes, buried: None, events: [None; 3], touched: false }
+    }
+
     /// Leaves what a value has given up to be freed in slices.
     pub fn bury(&mut self, value: impl DataType) {
         self.buried = Some(value.into_object());
@@ -305,6 +346,26 @@ impl Env<'_> {
         self.changes += changes;
     }
 
+    /// Whether something was, that the value was made or has grown included.
+    pub fn has_changed(&self) -> bool {
+        self.changes > 0
+    }
+
+    /// Says what has happened to the key, in the class of its type. That it was made or removed is said by itself.
+    #[inline]
+    pub fn event(&mut self, event: &'static str) {
+        let place = self.events.iter_mut().find(|place| place.is_none());
+        *place.expect("a change is told in three words") = Some(event);
+    }
+
+    /// The same, if it has.
+    #[inline]
+    pub fn event_if(&mut self, happened: bool, event: &'static str) {
+        if happened {
+            self.event(event);
+        }
+    }
+
     /// Nothing was changed, and those who watch the key are to think so all the same (LTRIM that removes nothing).
     pub fn touched(&mut self) {
         self.touched = true;
@@ -313,6 +374,18 @@ impl Env<'_> {
     /// Whether observers are to be told.
     fn is_news(&self) -> bool {
         self.changes > 0 || self.touched
+    }
+}
+
+/// The class of events of a type, by its name.
+fn class_of(type_name: &str) -> EventClass {
+    match type_name {
+        "list" => EventClass::LIST,
+        "set" => EventClass::SET,
+        "hash" => EventClass::HASH,
+        "zset" => EventClass::ZSET,
+        "stream" => EventClass::STREAM,
+        _ => EventClass::STRING,
     }
 }
 
@@ -380,7 +453,8 @@ impl<'a> WriteCx<'a> {
         create: bool,
         change: impl FnOnce(&mut T, &mut Env<'_>) -> R,
     ) -> Result<Option<R>, CommandError> {
-        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, observers, .. } = &mut self.read.cx;
+        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, observers, events, .. } =
+            &mut self.read.cx;
         let millis = now.millis();
         let db = keyspace.db_mut(*index);
         if let Lookup::Found(mut entry) = db.lookup(key) {
@@ -392,7 +466,7 @@ impl<'a> WriteCx<'a> {
                         entry.set_access(new);
                     }
                 }
-                let mut env = Env { config, now: *now, rng, changes: 0, touched: false, buried: None };
+                let mut env = Env::new(config, *now, rng, 0);
                 let outcome = entry.with_object(|object| {
                     let value = T::of_mut(object)?;
                     let before = value.next_expiry();
@@ -400,11 +474,16 @@ impl<'a> WriteCx<'a> {
                     Some((result, T::DIES_EMPTY && value.is_empty(), before, value.next_expiry()))
                 });
                 metrics.changes += env.changes;
+                let told = env.events;
                 let is_news = env.is_news();
                 let buried = env.buried;
                 let (result, dead, before, after) = outcome.flatten().ok_or(CommandError::WrongType)?;
+                for event in told.into_iter().flatten() {
+                    events.note(config, class_of(T::NAME), event, *index, key);
+                }
                 if dead {
                     entry.bury();
+                    events.note(config, EventClass::GENERIC, "del", *index, key);
                 }
                 if let Some(object) = buried {
                     db.bury_object(object);
@@ -421,16 +500,22 @@ impl<'a> WriteCx<'a> {
             entry.bury();
             metrics.expired_keys += 1;
             metrics.changes += 1;
+            events.note(config, EventClass::EXPIRED, "expired", *index, key);
             observers.changed(*index, key);
         }
         if !create {
             return Ok(None);
         }
         let mut value = T::default();
-        let mut env = Env { config, now: *now, rng, changes: 0, touched: false, buried: None };
+        let mut env = Env::new(config, *now, rng, 0);
         let result = change(&mut value, &mut env);
         metrics.changes += env.changes;
+        let told = env.events;
         if !(T::DIES_EMPTY && value.is_empty()) {
+            events.note(config, EventClass::NEW, "new", *index, key);
+            for event in told.into_iter().flatten() {
+                events.note(config, class_of(T::NAME), event, *index, key);
+            }
             let Lookup::Vacant(place) = db.lookup(key) else { unreachable!("it was not there a moment ago") };
             place.insert(NewValue::Object(Box::new(value.into_object())), None, access.fresh(millis));
             observers.changed(*index, key);
@@ -438,25 +523,29 @@ impl<'a> WriteCx<'a> {
         Ok(Some(result))
     }
 
-    /// Gives `key` this object, whatever was there; one that is dead is not stored, and the key goes away.
-    pub fn put_object(&mut self, key: &[u8], object: Object, ttl: Ttl) {
+    /// Gives `key` this object, whatever was there, and says so in the class of its type; one that is dead is not stored, and the
+    /// key goes away.
+    pub fn put_object(&mut self, key: &[u8], object: Object, ttl: Ttl, event: &'static str) {
         if object.is_dead() {
             self.remove(key);
         } else {
+            let class = class_of(object.type_name());
             self.set(key, NewValue::Object(Box::new(object)), ttl);
+            self.notify(class, event, key);
         }
     }
 
     /// Gives `key` this value, whatever was there.
     #[inline]
     pub fn set(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl) {
-        let DataCx { keyspace, db, now, metrics, access, observers, .. } = &mut self.read.cx;
+        let DataCx { keyspace, db, now, metrics, access, observers, config, events, .. } = &mut self.read.cx;
         let now = now.millis();
         let fresh = access.fresh(now);
         metrics.changes += 1;
         observers.changed(*db, key);
         match keyspace.db_mut(*db).lookup(key) {
             Lookup::Vacant(vacant) => {
+                events.note(config, EventClass::NEW, "new", *db, key);
                 let expire = if let Ttl::At(due) = ttl { Some(due) } else { None };
                 vacant.insert(value, expire, fresh);
             }
@@ -466,6 +555,11 @@ impl<'a> WriteCx<'a> {
                     Ttl::At(due) => Some(due),
                     Ttl::Keep => entry.expire_at().filter(|due| *due >= now),
                 };
+                if entry.entry().is_expired(now) {
+                    metrics.expired_keys += 1;
+                    events.note(config, EventClass::EXPIRED, "expired", *db, key);
+                    events.note(config, EventClass::NEW, "new", *db, key);
+                }
                 // A new value is a new life for LRU; LFU keeps its count, as in Redis.
                 let access = access.overwritten(entry.access(), now);
                 entry.assign(value, expire, access);
@@ -481,7 +575,8 @@ impl<'a> WriteCx<'a> {
         key: &[u8],
         change: impl FnOnce(Option<Value<'_>>) -> Result<i64, CommandError>,
     ) -> Result<i64, CommandError> {
-        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, observers, .. } = &mut self.read.cx;
+        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, events, observers, .. } =
+            &mut self.read.cx;
         let now = now.millis();
         let db = keyspace.db_mut(*index);
         let number = match db.lookup(key) {
@@ -497,9 +592,13 @@ impl<'a> WriteCx<'a> {
                 let number = change(None);
                 metrics.expired_keys += 1;
                 metrics.changes += 1;
+                events.note(config, EventClass::EXPIRED, "expired", *index, key);
                 observers.changed(*index, key);
                 match number {
-                    Ok(number) => expired.assign(NewValue::Int(number), None, access.fresh(now)),
+                    Ok(number) => {
+                        expired.assign(NewValue::Int(number), None, access.fresh(now));
+                        events.note(config, EventClass::NEW, "new", *index, key);
+                    }
                     Err(_) => expired.bury(),
                 }
                 number?
@@ -507,6 +606,7 @@ impl<'a> WriteCx<'a> {
             Lookup::Vacant(place) => {
                 let number = change(None)?;
                 place.insert(NewValue::Int(number), None, access.fresh(now));
+                events.note(config, EventClass::NEW, "new", *index, key);
                 number
             }
         };
@@ -538,7 +638,8 @@ impl<'a> WriteCx<'a> {
         len_min: usize,
         change: impl FnOnce(&mut [u8], &mut Env<'_>) -> R,
     ) -> Result<R, CommandError> {
-        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, observers, .. } = &mut self.read.cx;
+        let DataCx { keyspace, db: index, now, metrics, access, rng, touch, config, observers, events, .. } =
+            &mut self.read.cx;
         let millis = now.millis();
         let db = keyspace.db_mut(*index);
         if let Lookup::Found(mut entry) = db.lookup(key) {
@@ -548,8 +649,7 @@ impl<'a> WriteCx<'a> {
                     let new = access.touched(entry.access(), millis, rng);
                     entry.set_access(new);
                 }
-                let mut env =
-                    Env { config, now: *now, rng, changes: u64::from(len < len_min), touched: false, buried: None };
+                let mut env = Env::new(config, *now, rng, u64::from(len < len_min));
                 let result = if len < len_min {
                     check_room(len_min)?;
                     entry.with_blob_mut(|bytes| {
@@ -560,6 +660,9 @@ impl<'a> WriteCx<'a> {
                     entry.with_bytes_mut(|bytes| change(bytes, &mut env))
                 };
                 metrics.changes += env.changes;
+                for event in env.events.into_iter().flatten() {
+                    events.note(config, EventClass::STRING, event, *index, key);
+                }
                 if env.is_news() {
                     observers.changed(*index, key);
                 }
@@ -568,13 +671,18 @@ impl<'a> WriteCx<'a> {
             entry.bury();
             metrics.expired_keys += 1;
             metrics.changes += 1;
+            events.note(config, EventClass::EXPIRED, "expired", *index, key);
         }
         check_room(len_min)?;
         // Zeroed by the allocator: pages that nobody writes to are never touched.
         let mut bytes = vec![0; len_min];
-        let mut env = Env { config, now: *now, rng, changes: 1, touched: false, buried: None };
+        let mut env = Env::new(config, *now, rng, 1);
         let result = change(&mut bytes, &mut env);
         metrics.changes += env.changes;
+        events.note(config, EventClass::NEW, "new", *index, key);
+        for event in env.events.into_iter().flatten() {
+            events.note(config, EventClass::STRING, event, *index, key);
+        }
         let Lookup::Vacant(place) = db.lookup(key) else { unreachable!("it was not there a moment ago") };
         place.insert(raw_value(&mut bytes), None, access.fresh(millis));
         observers.changed(*index, key);
@@ -589,11 +697,12 @@ impl<'a> WriteCx<'a> {
         entry.append(tail)
     }
 
-    /// Sets or clears the expiry of a key; false if there is no such key.
+    /// Sets or clears the expiry of a key, and says so; false if there is no such key.
     pub fn set_expire(&mut self, key: &[u8], expire: Option<Millis>) -> bool {
         let Some(mut entry) = self.find(key, false, false) else { return false };
         entry.set_expire(expire);
         self.changed(1);
+        self.notify(EventClass::GENERIC, if expire.is_some() { "expire" } else { "persist" }, key);
         self.signal(key);
         true
     }
@@ -605,12 +714,13 @@ impl<'a> WriteCx<'a> {
         true
     }
 
-    /// Removes a key; false if there was none.
+    /// Removes a key, and says so; false if there was none.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let Some(entry) = self.find(key, false, false) else { return false };
         entry.bury();
         self.changed(1);
         self.signal(key);
+        self.notify(EventClass::GENERIC, "del", key);
         true
     }
 
@@ -629,6 +739,8 @@ impl<'a> WriteCx<'a> {
 
     /// Puts a record into another database of this shard (MOVE, COPY … DB).
     pub fn put_into(&mut self, db: DbIndex, record: Record) {
+        let DataCx { events, config, .. } = &mut self.read.cx;
+        events.note(config, EventClass::NEW, "new", db, record.key());
         self.read.cx.observers.changed(db, record.key());
         let db = self.read.cx.keyspace.db_mut(db);
         if let Some(old) = db.insert_record(record) {

@@ -9,9 +9,11 @@
 
 pub mod access;
 pub mod cx;
+pub mod events;
 pub mod message;
 pub mod reservations;
 pub mod slots;
+pub mod subscribers;
 pub mod waiters;
 pub mod watched;
 
@@ -24,11 +26,13 @@ use crate::base::{DbIndex, ShardId};
 use crate::config::Config;
 use crate::keyspace::{Db, Keyspace};
 use crate::metrics::{CommandId, ShardMetrics};
+use crate::pubsub::PubSub;
 use crate::resp::Args;
 use crate::resp::Reply;
 use crate::session::{SessionKey, Sessions};
 use access::AccessPolicy;
 use cx::{DataCx, DataFn, Observers};
+use events::KeyEvents;
 use message::Batch;
 use reservations::{Order, Reservations, TxnId};
 use slots::SlotMap;
@@ -111,6 +115,14 @@ pub struct Shard {
     pub dropped: Vec<Db>,
     /// Clients of any shard that wait for keys of this one.
     pub waiters: Waiters,
+    /// Who listens to which channel.
+    pub pubsub: PubSub,
+    /// What happened to keys, until it is published.
+    pub events: KeyEvents,
+    /// Lines about this turn's commands, for those who watch (MONITOR).
+    pub shown: Vec<u8>,
+    /// Messages for the session that is out of its table because it runs its commands, by protocol: see [`subscribers`].
+    pub late: [Reply; 2],
     /// Keys that clients of any shard watch.
     pub watched: Watched,
     /// Which keys transactions have reserved, and what waits for that to end.
@@ -165,6 +177,10 @@ impl Shard {
             disturbed: Vec::new(),
             dropped: Vec::new(),
             waiters: Waiters::default(),
+            pubsub: PubSub::default(),
+            events: KeyEvents::default(),
+            shown: Vec::new(),
+            late: Default::default(),
             watched: Watched::default(),
             reservations: Reservations::default(),
             clock_ns: seed.clock_ns,
@@ -185,6 +201,7 @@ impl Shard {
             access: AccessPolicy::of(&self.config),
             config: &self.config,
             rng: &mut self.rng,
+            events: &mut self.events,
             observers: Observers { waiters: &mut self.waiters, watched: &mut self.watched },
             touch,
             shard: self.id,
@@ -205,7 +222,7 @@ impl Shard {
         reply: &mut Reply,
     ) -> bool {
         let mark = reply.mark();
-        match f.call(self.data_cx(db, touch), args, reply) {
+        match f.call(self, db, touch, args, reply) {
             Ok(()) => true,
             Err(error) => {
                 reply.truncate(mark);

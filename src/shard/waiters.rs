@@ -202,11 +202,15 @@ impl Waiters {
 }
 
 impl Shard {
-    /// Serves those who wait for keys that have changed. To be called when a command or transaction is over.
+    /// Serves those who wait for keys that have changed, and publishes what has happened to keys. To be called when a command or
+    /// transaction is over.
     #[inline]
     pub fn serve_ready(&mut self) {
         if self.waiters.has_ready() {
             self.serve_lines();
+        }
+        if !self.events.is_empty() {
+            self.publish_events();
         }
     }
 

@@ -26,6 +26,7 @@ import connections  # noqa: F401
 import data_types  # noqa: F401
 import hostile  # noqa: F401
 import process  # noqa: F401
+import pubsub  # noqa: F401
 import python_client  # noqa: F401
 import tools  # noqa: F401
 

@@ -47,6 +47,7 @@ const DOCS_DIFFERENCES: &[(&str, &str)] = &[
     ("command|getkeysandflags", "the whole command is an argument, as in 7.2"),
     ("config|get", "the pattern is one repeated argument, without a block around it"),
     ("debug", "its arguments are shown"),
+    ("psubscribe", "the pattern is one repeated argument, without a block around it"),
     ("geosearch", "the two lengths behind BYBOX are a block of their own"),
     ("geosearchstore", "the two lengths behind BYBOX are a block of their own"),
     ("zrank", "WITHSCORE came with 7.2"),

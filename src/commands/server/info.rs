@@ -17,6 +17,7 @@ use crate::commands::table::{Flags, Row, Run, table};
 use crate::config::{Choice, Config};
 use crate::keyspace::access::lru_clock;
 use crate::metrics::ShardMetrics;
+use crate::pubsub::Kind;
 use crate::resp::{Args, OwnedArgs};
 use crate::rt::memory::{self, Allocator};
 use crate::rt::process::{self, CpuTime, Whose};
@@ -135,6 +136,7 @@ struct ClientCounts {
     output_max: u64,
     memory: u64,
     blocked: u64,
+    subscribers: u64,
     /// Keys that clients wait for, and those of them where the key's going ends a wait.
     blocking_keys: (u64, u64),
     /// Clients that watch keys, and the keys.
@@ -149,6 +151,8 @@ struct Part {
     dbs: Vec<DbCounts>,
     data: u64,
     dropped: u64,
+    /// Names that clients listen to, by kind; each is counted on the first shard that has a subscriber.
+    names: [u64; 3],
     metrics: ShardMetrics,
     ops_per_sec: f64,
     input_per_sec: f64,
@@ -168,6 +172,7 @@ impl Part {
                 clients.input_max = clients.input_max.max(input);
                 clients.output_max = clients.output_max.max(output);
                 clients.blocked += u64::from(session.blocked.is_some());
+                clients.subscribers += u64::from(session.subscriptions.any());
                 clients.watching += u64::from(!session.watches.is_empty());
                 clients.memory += size_of::<Session>() as u64 + input + output;
             }
@@ -184,6 +189,8 @@ impl Part {
             dbs: dbs.collect(),
             data: data_bytes(&shard.keyspace),
             dropped: shard.dropped.iter().map(|db| db.len() as u64).sum(),
+            names: [Kind::Channel, Kind::Pattern, Kind::Shard]
+                .map(|kind| shard.pubsub.counted_here(kind, shard.id) as u64),
             metrics: metrics.copy(latencies),
             ops_per_sec: metrics.ops_rate.per_second(mono_us),
             input_per_sec: metrics.input_rate.per_second(mono_us),
@@ -248,6 +255,7 @@ impl Report {
             clients.watching += part.clients.watching;
             clients.watched_keys += part.clients.watched_keys;
             clients.blocked += part.clients.blocked;
+            clients.subscribers += part.clients.subscribers;
             clients.blocking_keys.0 += part.clients.blocking_keys.0;
             clients.blocking_keys.1 += part.clients.blocking_keys.1;
         }
@@ -330,9 +338,8 @@ impl Report {
         text.field("client_recent_max_input_buffer", self.clients.input_max);
         text.field("client_recent_max_output_buffer", self.clients.output_max);
         text.field("blocked_clients", self.clients.blocked);
-        for name in ["tracking_clients", "pubsub_clients"] {
-            text.field(name, 0);
-        }
+        text.field("tracking_clients", 0);
+        text.field("pubsub_clients", self.clients.subscribers);
         text.field("watching_clients", self.clients.watching);
         text.field("clients_in_timeout_table", 0);
         text.field("total_watched_keys", self.clients.watched_keys);
@@ -433,9 +440,12 @@ impl Report {
         text.line("total_eviction_exceeded_time:0\r\ncurrent_eviction_exceeded_time:0");
         text.field("keyspace_hits", m.keyspace_hits);
         text.field("keyspace_misses", m.keyspace_misses);
-        text.line(
-            "pubsub_channels:0\r\npubsub_patterns:0\r\npubsubshard_channels:0\r\nlatest_fork_usec:0\r\ntotal_forks:0",
-        );
+        let names =
+            self.parts.iter().fold([0; 3], |all: [u64; 3], part| [0, 1, 2].map(|kind| all[kind] + part.names[kind]));
+        text.field("pubsub_channels", names[Kind::Channel as usize]);
+        text.field("pubsub_patterns", names[Kind::Pattern as usize]);
+        text.field("pubsubshard_channels", names[Kind::Shard as usize]);
+        text.line("latest_fork_usec:0\r\ntotal_forks:0");
         text.line("migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\nactive_defrag_hits:0");
         text.line("active_defrag_misses:0\r\nactive_defrag_key_hits:0\r\nactive_defrag_key_misses:0");
         text.line("total_active_defrag_time:0\r\ncurrent_active_defrag_time:0\r\ntracking_total_keys:0");
@@ -612,6 +622,7 @@ mod tests {
             ],
             data: 100,
             dropped: 0,
+            names: [0; 3],
             metrics,
             ops_per_sec: 5.0,
             input_per_sec: 512.0,
