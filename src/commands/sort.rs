@@ -354,10 +354,14 @@ impl Ranked {
 
 /// The list, set or sorted set that is to be sorted.
 fn source<'a>(cx: &'a mut ReadCx<'_>, key: &[u8]) -> Result<Option<&'a Object>, CommandError> {
-    match cx.get(key).map(|entry| entry.value()) {
-        None => Ok(None),
-        Some(Value::Object(object @ (Object::List(_) | Object::Set(_) | Object::Zset(_)))) => Ok(Some(object)),
-        Some(_) => Err(CommandError::WrongType),
+    cx.get(key).map_or(Ok(None), |entry| sortable(entry.value()).map(Some))
+}
+
+/// The value, if it is of a type that is sorted.
+fn sortable(value: Value<'_>) -> Result<&Object, CommandError> {
+    match value {
+        Value::Object(object @ (Object::List(_) | Object::Set(_) | Object::Zset(_))) => Ok(object),
+        _ => Err(CommandError::WrongType),
     }
 }
 
@@ -515,10 +519,12 @@ async fn run(coordinator: &Coordinator, request: Request) -> Result<Reply, Comma
     let (key, destination, mut reply) = (request.key.clone(), request.destination.clone(), coordinator.reply());
     let begun = coordinator
         .with_key(&key, move |cx| {
-            let object = source(cx, &request.key)?;
-            let is_long = object.is_some_and(|object| object.len() > RUN_ELEMENTS);
-            if let Some(object) = object
-                && !(all_here && (request.has_patterns() || !is_long))
+            // A first look that nobody counts: the command looks its key up once.
+            let len = cx.peek(&request.key).map_or(Ok(0), |entry| sortable(entry.value()).map(Object::len))?;
+            let in_steps = !all_here || (len > RUN_ELEMENTS && !request.has_patterns());
+            if len > 0
+                && in_steps
+                && let Some(object) = source(cx, &request.key)?
             {
                 let request = request.of_type(object);
                 let order = request.order(object);
