@@ -524,9 +524,9 @@ impl Engine {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => unreachable!("a command of several keys is not a plain data command"),
             },
-            Run::Split(f, _) => match owner(command, args, self.shard.slots, self.shard.id) {
+            Run::Split(f, merge) => match owner(command, args, self.shard.slots, self.shard.id) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
-                Owner::Several => self.split(session, command, args),
+                Owner::Several => self.split(session, command, f, merge, args),
             },
             Run::Hops(_, plan) if command.row.flags.has(Flags::BLOCKING) && asks_to_wait(args) => {
                 let claims = self.claims(command, args);
@@ -648,12 +648,20 @@ impl Engine {
     }
 
     /// A command that is run key by key on the owners of its keys, all of them at one point of the serial order.
-    fn split(&mut self, session: &mut Session, command: &'static Command, args: Args<'_>) -> Flow {
-        let client = self.client(session);
+    fn split(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        f: DataFn,
+        merge: Merge,
+        args: Args<'_>,
+    ) -> Flow {
+        let (client, slots) = (self.client(session), self.shard.slots);
+        let access = claims::access(command, command.row.keys[0].flags);
+        let mut claims = Collector::new(slots, self.shard.id, &self.shard.keyspace);
         let mut parts = Parts::of_plan();
-        let added = parts.add(command, args, client, self.shard.slots);
-        assert!(added, "a split command is made of data steps");
-        let claims = self.claims(command, args);
+        parts.split(command, f, merge, args, client, slots, |owner, key| claims.add_key(owner, key, access));
+        let claims = claims.finish();
         self.start_plan(session, command, claims, |coordinator| {
             Box::pin(async move {
                 let mut reply = coordinator.reply();

@@ -15,7 +15,7 @@ use super::routing::{Owner, owner};
 use crate::base::{DbIndex, ShardId};
 use crate::commands::table::{Command, Run};
 use crate::resp::{Args, Reply, Resp};
-use crate::session::{PendingBatch, Route, Source};
+use crate::session::{Merge, PendingBatch, Route, Source};
 use crate::shard::Shard;
 use crate::shard::cx::DataFn;
 use crate::shard::message::{Batch, BatchCommand};
@@ -79,19 +79,33 @@ impl Parts {
                 self.send(shard, command, f, client, !self.counts, (0..args.len()).map(|at| (args, at)))
             }
             (Owner::Several, None) => return false,
-            (Owner::Several, Some(merge)) => {
-                let (first, _, step) = command.key_range.expect("split commands have their keys at a fixed distance");
-                let (first, step) = (first as usize, step as usize);
-                let parts = ((args.len() - first) / step) as u32;
-                self.replies.routes.push(Route::Split { merge, parts, proto: client.proto, silent: false });
-                for at in (first..args.len()).step_by(step) {
-                    let shard = slots.shard_of(args.get(at));
-                    let positions = std::iter::once(0).chain(at..at + step).map(|i| (args, i));
-                    self.send(shard, command, f, client, at != first || !self.counts, positions);
-                }
-            }
+            (Owner::Several, Some(merge)) => self.split(command, f, merge, args, client, slots, |_, _| ()),
         }
         true
+    }
+
+    /// Adds a command key by key, and shows each key with its owner.
+    #[expect(clippy::too_many_arguments, reason = "a command, what it runs and is made of, and for whom")]
+    pub fn split<'a>(
+        &mut self,
+        command: &Command,
+        f: DataFn,
+        merge: Merge,
+        args: Args<'a>,
+        client: Client,
+        slots: SlotMap,
+        mut each: impl FnMut(ShardId, &'a [u8]),
+    ) {
+        let (first, _, step) = command.key_range.expect("split commands have their keys at a fixed distance");
+        let (first, step) = (first as usize, step as usize);
+        let parts = ((args.len() - first) / step) as u32;
+        self.replies.routes.push(Route::Split { merge, parts, proto: client.proto, silent: false });
+        for at in (first..args.len()).step_by(step) {
+            let shard = slots.shard_of(args.get(at));
+            each(shard, args.get(at));
+            let positions = std::iter::once(0).chain(at..at + step).map(|i| (args, i));
+            self.send(shard, command, f, client, at != first || !self.counts, positions);
+        }
     }
 
     fn send<'a>(
