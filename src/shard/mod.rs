@@ -238,10 +238,14 @@ impl Shard {
     /// (`together`) as steps of one transaction, after which the caller has them served.
     pub fn run_batch(&mut self, batch: &mut Batch, commands: Range<usize>, together: bool) {
         let Batch { commands: all, args, reply, ends, .. } = batch;
-        let clock_ns = self.clock_ns;
-        let mut run = Run::begin(clock_ns());
+        let (clock_ns, latency) = (self.clock_ns, self.config.latency_tracking);
+        // Parts of one command are timed with it, by whoever started it.
+        let timed = !together || all[commands.clone()].iter().any(|command| !command.part);
+        let mut run = Run::begin(if timed { clock_ns() } else { 0 });
         for command in &all[commands] {
-            run.enter(command.id, !command.part, &mut self.metrics, self.config.latency_tracking, clock_ns);
+            if timed {
+                run.enter(command.id, !command.part, &mut self.metrics, latency, clock_ns);
+            }
             let args = args.command(command.first, command.argc);
             reply.set_proto(command.proto);
             self.run(command.run, command.id, command.db, command.touch, args, reply);
@@ -251,7 +255,9 @@ impl Shard {
             ends.push(reply.mark());
             self.metrics.commands_processed += u64::from(!command.part);
         }
-        run.end(&mut self.metrics, self.config.latency_tracking, clock_ns());
+        if timed {
+            run.end(&mut self.metrics, latency, clock_ns());
+        }
     }
 
     /// Ends a reservation. Waiters that were put off because of it are looked at by the next [`Shard::serve_ready`].
