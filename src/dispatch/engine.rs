@@ -16,6 +16,7 @@ use super::routing::{Building, Owner, SpareBatches, owner};
 use super::turns::ParkedBatches;
 use crate::base::ShardId;
 use crate::base::time::Now;
+use crate::commands::client_tracking::keys_of;
 use crate::commands::monitor;
 use crate::commands::stream_read::asks_to_wait;
 use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
@@ -25,10 +26,12 @@ use crate::keyspace::Db;
 use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::cx::{DataFn, ServiceFn};
-use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, Message, Ticket, Turn};
+use crate::metrics::CommandId;
+use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, KeysFn, Message, Ticket, Turn};
 use crate::shard::reservations::{Order, TxnId};
 use crate::shard::waiters::{WaitEvent, WaiterId};
 use crate::shard::{Run as TimedRun, Shard};
+use crate::tracking::{self, Fence, HeldReply};
 use crate::txn::{ClaimsByShard, Coordinator, Driver, Origin, Outgoing, Plan, Progress};
 
 /// What a message leaves for the event loop to do, since it concerns sockets.
@@ -57,6 +60,10 @@ struct RunningPlan {
     silent: bool,
     /// When it began, or last came out of a wait: the time that clients spend waiting for data is nobody's work.
     started_ns: u64,
+    /// Shards that have acknowledged invalidations.
+    acknowledged: i64,
+    /// The result, while it is held until enough of them have.
+    held: Option<Result<Reply, CommandError>>,
     /// Its entry in [`Engine::deadlines`].
     deadline_us: Option<u64>,
 }
@@ -97,6 +104,8 @@ pub struct Engine {
     pub(super) granted: Option<Order>,
     building: Option<Building>,
     spare_batches: SpareBatches,
+    /// Connections, their batches, and how many more shards have acknowledged invalidations.
+    acknowledged_batches: Vec<(SessionKey, u64, i64)>,
     spare_buildings: Vec<Building>,
     run: TimedRun,
 }
@@ -121,6 +130,7 @@ impl Engine {
             granted: None,
             building: None,
             spare_batches: Vec::new(),
+            acknowledged_batches: Vec::new(),
             spare_buildings: Vec::new(),
             run: TimedRun::begin(0),
         }
@@ -172,7 +182,9 @@ impl Engine {
         if !self.shard.shown.is_empty() {
             self.shard.show_commands();
         }
+        self.broadcast();
         self.pass_on();
+        self.release_batches();
         // A call of this turn may have ended the pause, and nothing else need happen here for a long time.
         self.release_held();
         self.notice_disturbed();
@@ -208,16 +220,58 @@ impl Engine {
     /// Hands what commands have to tell to those who wait, here and on other shards. Before any answer leaves: a plan that takes
     /// its waiters back relies on having heard by then whether one was served.
     fn pass_on(&mut self) {
-        if self.shard.told.is_empty() && self.shard.wait_events.is_empty() {
+        if self.shard.told.is_empty() && self.shard.wait_events.is_empty() && self.shard.tracking.acknowledged.is_empty() {
             return;
         }
         for (shard, run) in std::mem::take(&mut self.shard.told) {
             self.tell(shard, run);
         }
+        self.take_acknowledgements();
         while !self.shard.wait_events.is_empty() {
             for (plan, event) in std::mem::take(&mut self.shard.wait_events) {
                 self.tell_plan(plan, event);
             }
+        }
+    }
+
+    /// Tells those who follow prefixes what this turn's commands have changed.
+    pub fn broadcast(&mut self) {
+        if self.shard.tracking.has_broadcast() {
+            self.shard.broadcast_changes();
+            self.pass_on();
+        }
+    }
+
+    /// Shards have acknowledged invalidations, or will: see `tracking`.
+    fn take_acknowledgements(&mut self) {
+        for (reply, count) in std::mem::take(&mut self.shard.tracking.acknowledged) {
+            match reply {
+                HeldReply::Batch { session, seq } => self.acknowledged_batches.push((session, seq, count)),
+                HeldReply::Plan(id) => {
+                    if let Some(plan) = self.plans.get_mut(&id) {
+                        plan.acknowledged += count;
+                        if let Some(result) = plan.take_held() {
+                            self.conclude(id, result);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Releases replies of batches that were held until invalidations had arrived. No session is out of its table now.
+    fn release_batches(&mut self) {
+        while let Some((key, seq, count)) = self.acknowledged_batches.pop() {
+            let Some(mut session) = self.shard.sessions.take(key) else { continue };
+            let held = session.pending.iter_mut().find_map(|p| match p {
+                Pending::Batch(batch) if batch.seq == seq => Some(batch),
+                _ => None,
+            });
+            if let Some(batch) = held {
+                batch.fences -= count;
+                self.drain_pending(&mut session);
+            }
+            self.settle(session);
         }
     }
 
@@ -251,6 +305,7 @@ impl Engine {
             self.shard.serve_ready();
         }
         forget_watches(&mut session, &mut self.shard);
+        self.shard.stop_tracking(&mut session);
         self.pass_on();
         self.run_turns();
         self.notice_disturbed();
@@ -473,6 +528,7 @@ impl Engine {
                     self.shard.metrics.commands.record_rejected(id);
                 }
                 let error = self.refused_in_transaction(session, error, id);
+                forget_caching(session, id.map(|id| self.table.get(id)), self.table);
                 self.shard.metrics.count_error(error.code());
                 let silent = self.silent(session);
                 self.reply_here(session, silent, |reply| reply.error(&error));
@@ -499,6 +555,11 @@ impl Engine {
         } else {
             self.route(session, command, args, granted)
         };
+        if session.tracking.is_some()
+            && let Flow::Next = flow
+        {
+            forget_caching(session, Some(command), self.table);
+        }
         if self.shard.pubsub.is_watched()
             && monitor::is_shown(command)
             && let Flow::Next = flow
@@ -531,14 +592,18 @@ impl Engine {
             Run::Hops(_, plan) if command.row.flags.has(Flags::BLOCKING) && asks_to_wait(args) => {
                 let claims = self.claims(command, args);
                 let args = OwnedArgs::from_args(args);
-                self.start_plan(session, command, claims, |coordinator| plan(coordinator, args))
+                let reads = reads(session, command);
+                self.start_plan(session, command, claims, |coordinator| exec::waiting(coordinator, plan, args, reads))
             }
             Run::Hops(f, plan) => match owner(command, args, self.shard.slots, self.shard.id) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => {
                     let claims = self.claims(command, args);
                     let args = OwnedArgs::from_args(args);
-                    self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args))
+                    let reads = reads(session, command);
+                    self.start_plan(session, command, claims, |coordinator| {
+                        exec::isolated(coordinator, plan, args, reads)
+                    })
                 }
             },
             Run::Steps(f, _)
@@ -550,7 +615,10 @@ impl Engine {
             Run::Steps(_, plan) => {
                 let claims = self.claims(command, args);
                 let args = OwnedArgs::from_args(args);
-                self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args))
+                let reads = reads(session, command);
+                self.start_plan(session, command, claims, |coordinator| {
+                    exec::isolated(coordinator, plan, args, reads)
+                })
             }
             Run::Server(plan) => {
                 let claims = self.claims(command, args);
@@ -606,6 +674,7 @@ impl Engine {
         let silent = self.silent(session);
         self.count(session, command);
         let touch = !session.no_touch;
+        let remember: Option<KeysFn> = reads(session, command).map(|_| keys_of as KeysFn);
         if shard != self.shard.id {
             self.shard.metrics.hops_out += 1;
             let part = BatchCommand {
@@ -617,6 +686,7 @@ impl Engine {
                 proto: session.proto,
                 touch,
                 part: false,
+                remember,
             };
             let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
             building.send(shard, part, (0..args.len()).map(|at| (args, at)), silent, &mut self.spare_batches);
@@ -625,6 +695,10 @@ impl Engine {
         self.shard.metrics.commands_processed += 1;
         let latency = self.shard.config.latency_tracking;
         self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        if remember.is_some() || !self.shard.tracking.is_idle() {
+            self.data_tracked(session, command, f, args, silent, remember);
+            return Flow::Next;
+        }
         let (db, proto) = (session.db, session.proto);
         if self.building.is_none() && session.pending.is_empty() {
             let out = &mut session.out;
@@ -647,6 +721,45 @@ impl Engine {
         Flow::Next
     }
 
+    /// A command of this shard's, when somebody may have to be told of what it changes, or what it reads is remembered. Its own
+    /// invalidations follow its reply; the reply is held if other shards have to tell their clients first.
+    #[cold]
+    fn data_tracked(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        f: DataFn,
+        args: Args<'_>,
+        silent: bool,
+        remember: Option<KeysFn>,
+    ) {
+        let here = self.shard.id;
+        let (db, touch, proto) = (session.db, !session.no_touch, session.proto);
+        let mut reply = Reply::with_proto(proto);
+        self.shard.tracking.actor = Some(tracking::Client { home: here, session: session.key });
+        self.shard.run(f, command.id, db, touch, args, &mut reply);
+        if let Some(keys) = remember {
+            self.shard.remember(keys, command.id, args);
+        }
+        self.shard.tracking.actor = None;
+        let mut behind = Reply::with_proto(proto);
+        let mut fences = 0;
+        if self.shard.tracking.has_news() {
+            let held = HeldReply::Batch { session: session.key, seq: session.next_batch };
+            let fence = Fence { home: here, reply: held };
+            fences = self.shard.send_invalidations(Some(fence), Some((session, &mut behind)));
+        }
+        self.shard.serve_ready();
+        if fences > 0 {
+            let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
+            building.pending.fences += i64::from(fences);
+        }
+        self.reply_here(session, silent, |out| out.append(&mut reply));
+        if !behind.is_empty() {
+            self.reply_here(session, false, |out| out.append(&mut behind));
+        }
+    }
+
     /// A command that is run key by key on the owners of its keys, all of them at one point of the serial order.
     fn split(&mut self, session: &mut Session, command: &'static Command, args: Args<'_>) -> Flow {
         let client = self.client(session);
@@ -665,7 +778,8 @@ impl Engine {
 
     /// On whose behalf a session's commands run.
     pub(super) fn client(&self, session: &Session) -> Client {
-        Client { db: session.db, proto: session.proto, touch: !session.no_touch, home: self.shard.id }
+        let (db, proto, touch, remembers) = (session.db, session.proto, !session.no_touch, session.remembers());
+        Client { db, proto, touch, remembers, home: self.shard.id }
     }
 
     /// A command that is run here and on other shards, with all its arguments.
@@ -694,7 +808,8 @@ impl Engine {
         building.reply_here(false, |reply| shard.run(run, id, db, touch, args, reply));
         for &other in others {
             self.shard.metrics.hops_out += 1;
-            let part = BatchCommand { run, id, argc: 0, first: 0, db, proto, touch, part: true };
+            let remember = None;
+            let part = BatchCommand { run, id, argc: 0, first: 0, db, proto, touch, part: true, remember };
             let all = (0..args.len()).map(|at| (args, at));
             building.send(other, part, all, false, &mut self.spare_batches);
         }
@@ -784,6 +899,7 @@ impl Engine {
             db: session.db,
             proto: session.proto,
             touch: !session.no_touch,
+            remembers: session.remembers(),
             now: self.shard.now,
             clock_ns: self.clock_ns,
         };
@@ -791,7 +907,16 @@ impl Engine {
         session.plan_running = true;
         session.pending.push_back(Pending::Plan(None));
         let started_ns = (self.clock_ns)();
-        let plan = RunningPlan { driver, session: session.key, command, silent, started_ns, deadline_us: None };
+        let plan = RunningPlan {
+            driver,
+            session: session.key,
+            command,
+            silent,
+            started_ns,
+            acknowledged: 0,
+            held: None,
+            deadline_us: None,
+        };
         self.plans.insert(id, plan);
         if let Some(result) = self.drive(id) {
             self.finish_plan(id, session, result);
@@ -801,7 +926,7 @@ impl Engine {
 
     /// Runs a plan as far as it gets and sends its calls. Returns its result when it is done.
     fn drive(&mut self, id: u32) -> Option<Result<Reply, CommandError>> {
-        let plan = self.plans.get_mut(&id)?;
+        let plan = self.plans.get_mut(&id).filter(|plan| plan.held.is_none())?;
         let progress = plan.driver.drive();
         for (shard, call, what) in plan.driver.take_outgoing() {
             let ticket = Ticket(u64::from(id) << 32 | u64::from(call));
@@ -828,7 +953,9 @@ impl Engine {
             }
             Progress::Done(result) => {
                 self.set_deadline(id, None);
-                Some(result)
+                let plan = self.plans.get_mut(&id)?;
+                plan.held = Some(result);
+                plan.take_held()
             }
         }
     }
@@ -865,17 +992,21 @@ impl Engine {
 
     /// Runs a plan that something has come for, and ends it if it is done.
     fn go_on(&mut self, id: u32) {
-        let key = self.plans[&id].session;
         if let Some(result) = self.drive(id) {
-            match self.shard.sessions.take(key) {
-                Some(mut session) => {
-                    self.finish_plan(id, &mut session, result);
-                    self.settle(session);
-                }
-                None => {
-                    // The client has gone meanwhile; its command was run to the end all the same.
-                    self.plans.remove(&id);
-                }
+            self.conclude(id, result);
+        }
+    }
+
+    /// A plan is done, and its reply may leave.
+    fn conclude(&mut self, id: u32, result: Result<Reply, CommandError>) {
+        match self.shard.sessions.take(self.plans[&id].session) {
+            Some(mut session) => {
+                self.finish_plan(id, &mut session, result);
+                self.settle(session);
+            }
+            None => {
+                // The client has gone meanwhile; its command was run to the end all the same.
+                self.plans.remove(&id);
             }
         }
     }
@@ -908,8 +1039,9 @@ impl Engine {
         }
         session.plan_running = false;
         session.blocked = None;
-        let last = session.pending.back_mut().expect("the plan is the last pending entry while it runs");
-        *last = Pending::Plan(Some(reply));
+        forget_caching(session, Some(plan.command), self.table);
+        let its_own = session.pending.iter_mut().rev().find(|entry| matches!(entry, Pending::Plan(None)));
+        *its_own.expect("the plan is pending while it runs") = Pending::Plan(Some(reply));
         self.drain_pending(session);
     }
 
@@ -924,6 +1056,7 @@ impl Engine {
                 Some(Pending::Plan(reply)) => {
                     session.out.append(&mut reply.expect("it is ready"));
                 }
+                Some(Pending::Message(mut messages)) => session.out.append(&mut messages),
                 None => break,
             }
         }
@@ -950,6 +1083,7 @@ impl Engine {
         pending.outstanding = 0;
         for (source, message) in building.messages.drain(..).enumerate() {
             let Some((shard, mut batch)) = message else { continue };
+            batch.home = self.shard.id;
             batch.session = Some(session.key);
             batch.seq = pending.seq;
             batch.source = source as u16;
@@ -1009,7 +1143,8 @@ impl Engine {
             std::mem::swap(&mut source.reply, &mut batch.reply);
             std::mem::swap(&mut source.ends, &mut batch.ends);
             waiting.outstanding -= 1;
-            if waiting.outstanding == 0 {
+            waiting.fences += i64::from(batch.fences);
+            if waiting.is_complete() {
                 self.drain_pending(&mut session);
             }
             self.settle(session);
@@ -1163,6 +1298,30 @@ impl Ahead {
                 db.prefetch_record(self.hashes[AHEAD / 2 - 1]);
             }
         }
+    }
+}
+
+impl RunningPlan {
+    /// The result, if it is there and no shard is waited for any more.
+    fn take_held(&mut self) -> Option<Result<Reply, CommandError>> {
+        if i64::from(self.driver.fences()) > self.acknowledged { None } else { self.held.take() }
+    }
+}
+
+/// Which command it is whose keys are to be remembered for its client, if it reads and they are.
+#[inline]
+fn reads(session: &Session, command: &Command) -> Option<CommandId> {
+    (session.remembers() && command.row.flags.has(Flags::READONLY)).then_some(command.id)
+}
+
+/// CLIENT CACHING is for the next command that is not CLIENT, or for the next transaction.
+fn forget_caching(session: &mut Session, command: Option<&Command>, table: &Table) {
+    let is_client = |command: &Command| command.parent.is_some_and(|parent| table.get(parent).row.name == "client");
+    if let Some(tracking) = &mut session.tracking
+        && session.transaction.is_none()
+        && !command.is_some_and(is_client)
+    {
+        tracking.caching = false;
     }
 }
 

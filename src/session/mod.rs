@@ -10,10 +10,12 @@
 
 mod outbox;
 mod table;
+mod tracking;
 mod transaction;
 
 pub use outbox::{Merge, Pending, PendingBatch, Route, Source};
 pub use table::Sessions;
+pub use tracking::{Redirect, TrackedSession};
 pub use transaction::{Queued, Transaction, WatchedKey};
 
 use std::collections::VecDeque;
@@ -105,6 +107,8 @@ pub struct Session {
     pub authenticated: bool,
     /// What it is subscribed to.
     pub subscriptions: Subscriptions,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Box<TrackedSession>>,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
     /// CLIENT NO-EVICT.
@@ -188,6 +192,7 @@ impl Session {
             proto: Resp::V2,
             authenticated: false,
             subscriptions: Subscriptions::default(),
+            tracking: None,
             reply_mode: ReplyMode::On,
             no_evict: false,
             no_touch: false,
@@ -256,6 +261,24 @@ impl Session {
     /// Bytes of replies held in memory for it.
     pub fn output_held(&self) -> usize {
         self.out.total_bytes() + self.sending_bytes + self.pending.iter().map(Pending::bytes).sum::<usize>()
+    }
+
+    /// Whether the keys that its next command reads are to be remembered.
+    #[inline]
+    pub fn remembers(&self) -> bool {
+        self.tracking.as_ref().is_some_and(|tracking| tracking.remembers())
+    }
+
+    /// Sends a message behind the replies that are pending now, of which there are some.
+    pub fn push_behind(&mut self, frame: &Reply) {
+        match self.pending.back_mut() {
+            Some(Pending::Message(messages)) => messages.append_copy(frame),
+            _ => {
+                let mut message = Reply::default();
+                message.append_copy(frame);
+                self.pending.push_back(Pending::Message(message));
+            }
+        }
     }
 
     /// Asks for the connection to be closed once everything before this has been answered.

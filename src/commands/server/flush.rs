@@ -65,10 +65,11 @@ async fn flush(
     let lazy = coordinator
         .transact_all(move |shard| {
             drop_databases(shard, only);
-            shard.config.lazyfree_lazy_user_flush
+            (shard.config.lazyfree_lazy_user_flush, shard.tracking.clients > 0)
         })
         .await;
-    if sync.unwrap_or(!lazy[0]) {
+    tell_tracked(&coordinator, &lazy).await;
+    if sync.unwrap_or(!lazy[0].0) {
         while coordinator.call_all(free_slice).await.contains(&true) {}
     }
     let mut reply = coordinator.reply();
@@ -76,7 +77,23 @@ async fn flush(
     Ok(reply)
 }
 
+/// Tells clients that are tracked, on the shards that have some.
+async fn tell_tracked(coordinator: &Coordinator, shards: &[(bool, bool)]) {
+    let (fence, by) = (coordinator.fence(), coordinator.client());
+    let calls: Vec<_> = coordinator
+        .slots()
+        .all()
+        .zip(shards)
+        .filter(|(_, (_, has_tracked))| *has_tracked)
+        .map(|(shard, _)| coordinator.call(shard, move |shard| shard.invalidate_all(fence, by)))
+        .collect();
+    for call in calls {
+        coordinator.hold_for(call.await);
+    }
+}
+
 fn drop_databases(shard: &mut Shard, only: Option<DbIndex>) {
+    shard.tracking.forget_all();
     for index in (0..shard.keyspace.dbs().len()).map(|index| DbIndex(index as u16)) {
         if only.is_none_or(|only| only == index) && !shard.keyspace.db(index).is_empty() {
             let dropped = WriteCx::new(shard.data_cx(index, true)).take_db();
