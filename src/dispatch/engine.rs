@@ -23,10 +23,10 @@ use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
 use crate::keyspace::Db;
+use crate::metrics::CommandId;
 use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::cx::{DataFn, ServiceFn};
-use crate::metrics::CommandId;
 use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, KeysFn, Message, Ticket, Turn};
 use crate::shard::reservations::{Order, TxnId};
 use crate::shard::waiters::{WaitEvent, WaiterId};
@@ -220,7 +220,10 @@ impl Engine {
     /// Hands what commands have to tell to those who wait, here and on other shards. Before any answer leaves: a plan that takes
     /// its waiters back relies on having heard by then whether one was served.
     fn pass_on(&mut self) {
-        if self.shard.told.is_empty() && self.shard.wait_events.is_empty() && self.shard.tracking.acknowledged.is_empty() {
+        if self.shard.told.is_empty()
+            && self.shard.wait_events.is_empty()
+            && self.shard.tracking.acknowledged.is_empty()
+        {
             return;
         }
         for (shard, run) in std::mem::take(&mut self.shard.told) {
@@ -616,9 +619,7 @@ impl Engine {
                 let claims = self.claims(command, args);
                 let args = OwnedArgs::from_args(args);
                 let reads = reads(session, command);
-                self.start_plan(session, command, claims, |coordinator| {
-                    exec::isolated(coordinator, plan, args, reads)
-                })
+                self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args, reads))
             }
             Run::Server(plan) => {
                 let claims = self.claims(command, args);

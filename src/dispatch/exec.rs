@@ -74,9 +74,8 @@ impl ReadKeys {
     }
 
     async fn remember(self, coordinator: &Coordinator) {
-        let call = |(owner, keys): (ShardId, Vec<Vec<u8>>)| {
-            coordinator.call(owner, move |shard| shard.remember_keys(&keys))
-        };
+        let call =
+            |(owner, keys): (ShardId, Vec<Vec<u8>>)| coordinator.call(owner, move |shard| shard.remember_keys(&keys));
         let calls: Vec<_> = self.0.into_iter().map(call).collect();
         for call in calls {
             call.await;

@@ -27,6 +27,8 @@ mod routing;
 mod simulation;
 #[cfg(test)]
 mod simulation_pubsub;
+#[cfg(test)]
+mod simulation_tracking;
 mod turns;
 
 pub use engine::{Delivery, Engine};

@@ -77,11 +77,8 @@ impl Timers {
     fn expire(&mut self, engine: &mut Engine, now: Now, clock: &Clock) {
         let shard = &mut engine.shard;
         let databases = shard.keyspace.dbs().len();
-        let mut observers = Observers {
-            waiters: &mut shard.waiters,
-            watched: &mut shard.watched,
-            tracking: &mut shard.tracking,
-        };
+        let mut observers =
+            Observers { waiters: &mut shard.waiters, watched: &mut shard.watched, tracking: &mut shard.tracking };
         let begun_us = clock.mono_us();
         let effort = u64::from(shard.config.active_expire_effort.max(1)) - 1;
         let cycle_us = EXPIRE_CYCLE_US + effort * EXPIRE_CYCLE_US_PER_EFFORT;

@@ -78,12 +78,7 @@ fn find<'s>(
 }
 
 /// Puts a frame where it belongs in a client's output: see the third point of the rule.
-fn hand(
-    found: (&mut Session, Option<&mut Reply>),
-    frame: &Reply,
-    cause: Cause,
-    disturbed: &mut Vec<SessionKey>,
-) {
+fn hand(found: (&mut Session, Option<&mut Reply>), frame: &Reply, cause: Cause, disturbed: &mut Vec<SessionKey>) {
     match found {
         (_, Some(behind)) => behind.append_copy(frame),
         (session, None) if session.pending.is_empty() => push(session, frame, disturbed),
@@ -163,7 +158,13 @@ impl Shard {
     }
 
     /// Tells one tracked client of this shard, or who stands in for it.
-    fn invalidate_one(&mut self, client: Client, keys: Keys, cause: Cause, running: &mut Running<'_>) -> Option<Detour> {
+    fn invalidate_one(
+        &mut self,
+        client: Client,
+        keys: Keys,
+        cause: Cause,
+        running: &mut Running<'_>,
+    ) -> Option<Detour> {
         let found = find(&mut self.sessions, running, client.session)?;
         match found.0.tracking.as_ref()?.redirect {
             None => {
@@ -249,11 +250,15 @@ impl Shard {
         let mut detours = Vec::new();
         for session in self.tracking.followers_of(prefix) {
             let client = Client { home: self.id, session };
-            let Some(tracking) = self.sessions.get(session).and_then(|session| session.tracking.as_ref()) else { continue };
+            let Some(tracking) = self.sessions.get(session).and_then(|session| session.tracking.as_ref()) else {
+                continue;
+            };
             let is_own = |by: &Option<Client>| *by == Some(client);
             let keys = match tracking.noloop {
                 false => all.clone(),
-                true => changed.iter().zip(&all).filter(|((_, by), _)| !is_own(by)).map(|(_, key)| key.clone()).collect(),
+                true => {
+                    changed.iter().zip(&all).filter(|((_, by), _)| !is_own(by)).map(|(_, key)| key.clone()).collect()
+                }
             };
             if !keys.is_empty() {
                 let cause = if changed.values().all(is_own) { Cause::Own } else { Cause::Other };

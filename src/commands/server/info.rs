@@ -193,7 +193,8 @@ impl Part {
             dbs: dbs.collect(),
             data: data_bytes(&shard.keyspace),
             dropped: shard.dropped.iter().map(|db| db.len() as u64).sum(),
-            remembered: [shard.tracking.keys_len(), shard.tracking.items_len(), shard.tracking.prefixes_len()].map(|n| n as u64),
+            remembered: [shard.tracking.keys_len(), shard.tracking.items_len(), shard.tracking.prefixes_len()]
+                .map(|n| n as u64),
             names: [Kind::Channel, Kind::Pattern, Kind::Shard]
                 .map(|kind| shard.pubsub.counted_here(kind, shard.id) as u64),
             metrics: metrics.copy(latencies),
