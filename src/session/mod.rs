@@ -242,7 +242,7 @@ impl Session {
             || self.paused
             || self.parked
             || self.ordered
-            || self.pending.len() >= BATCHES_IN_FLIGHT_MAX
+            || (self.pending.len() >= BATCHES_IN_FLIGHT_MAX && self.in_flight() >= BATCHES_IN_FLIGHT_MAX)
             || self.closing != Closing::No
     }
 
@@ -269,16 +269,32 @@ impl Session {
         self.tracking.as_ref().is_some_and(|tracking| tracking.remembers())
     }
 
-    /// Sends a message behind the replies that are pending now, of which there are some.
-    pub fn push_behind(&mut self, frame: &Reply) {
-        match self.pending.back_mut() {
-            Some(Pending::Message(messages)) => messages.append_copy(frame),
-            _ => {
-                let mut message = Reply::default();
-                message.append_copy(frame);
-                self.pending.push_back(Pending::Message(message));
+    /// Sends a message behind each of the entries that are pending now: whichever of them holds what it is about, it follows at once.
+    pub fn push_behind_pending(&mut self, frame: &Reply) {
+        let mut pending = VecDeque::with_capacity(self.pending.len() * 2);
+        for entry in self.pending.drain(..) {
+            match entry {
+                Pending::Message(mut messages) => {
+                    messages.append_copy(frame);
+                    pending.push_back(Pending::Message(messages));
+                }
+                entry => {
+                    if !matches!(pending.back(), None | Some(Pending::Message(_))) {
+                        pending.push_back(Pending::message(frame));
+                    }
+                    pending.push_back(entry);
+                }
             }
         }
+        if !matches!(pending.back(), Some(Pending::Message(_))) {
+            pending.push_back(Pending::message(frame));
+        }
+        self.pending = pending;
+    }
+
+    /// How many of its reads and plans wait for other shards.
+    fn in_flight(&self) -> usize {
+        self.pending.iter().filter(|entry| !matches!(entry, Pending::Message(_))).count()
     }
 
     /// Asks for the connection to be closed once everything before this has been answered.

@@ -98,6 +98,13 @@ impl Pending {
         }
     }
 
+    /// A message, in the protocol that it is encoded in.
+    pub fn message(frame: &Reply) -> Pending {
+        let mut message = Reply::default();
+        message.append_copy(frame);
+        Pending::Message(message)
+    }
+
     /// Bytes of replies held.
     pub fn bytes(&self) -> usize {
         match self {

@@ -88,7 +88,7 @@ fn hand(found: (&mut Session, Option<&mut Reply>), frame: &Reply, cause: Cause, 
             }
             // A wait for data shows nothing old.
             if cause != Cause::Other || session.blocked.is_none() {
-                session.push_behind(frame);
+                session.push_behind_pending(frame);
                 disturbed.push(session.key);
             }
         }

@@ -21,11 +21,16 @@
 //!    held, only the reply; and nothing is counted where no tracked key was hit on another core.
 //! 3. A reader's own replies may be on their way from the owner, or wait in line for another shard, when the invalidation comes: one
 //!    that shows the old value would follow it. So a client that has replies pending is told at once (it may have had the key before),
-//!    and a second time behind them.
+//!    and once more behind each of them. What stands in for a second connection (REDIRECT) has no such order, in Redis neither.
+//!
+//! FLUSHALL empties the tables in its step and tells everybody afterwards; until then what was remembered stays at hand, so that a write
+//! in between finds its readers. It is answered when all have been told.
 //!
 //! What is guaranteed to a writer and a reader on different cores is thus: when the reply of the write leaves its shard, the
 //! invalidation is in the output of every client that was sent the old value; and whoever is sent it later, since it was read before,
-//! is sent the invalidation right behind it. What a client does to a key itself is told behind the reply, as in Redis.
+//! is sent the invalidation right behind it. What a client does to a key itself is told behind the reply, as in Redis. The
+//! rule speaks of the reply of the write: a third client may read the new value a moment before the others have been told, while in
+//! Redis that is one instant.
 //!
 //! Invariants: a reader is listed for a key once; the keys in the list of places and in the map are the same.
 //!
@@ -138,13 +143,49 @@ struct Prefix {
     changed: ChangedKeys,
 }
 
-/// See the module.
+/// Which clients have read which keys.
 #[derive(Default)]
-pub struct Tracking {
+struct Table {
     /// Places in `entries`.
     places: HashMap<Arc<[u8]>, u32, ahash::RandomState>,
     entries: Vec<(Arc<[u8]>, Readers)>,
     items: usize,
+}
+
+impl Table {
+    fn add(&mut self, client: Client, key: &[u8]) {
+        let new = match self.places.get(key) {
+            Some(&place) => self.entries[place as usize].1.add(client),
+            None => {
+                let key: Arc<[u8]> = Arc::from(key);
+                let place = u32::try_from(self.entries.len()).expect("fewer keys are read than fit in memory");
+                self.places.insert(key.clone(), place);
+                self.entries.push((key, Readers::One(client)));
+                true
+            }
+        };
+        self.items += usize::from(new);
+    }
+
+    fn take(&mut self, key: &[u8]) -> Option<(Arc<[u8]>, Readers)> {
+        let place = self.places.remove(key)?;
+        let (key, readers) = self.entries.swap_remove(place as usize);
+        if let Some((moved, _)) = self.entries.get(place as usize)
+            && let Some(of_moved) = self.places.get_mut(moved)
+        {
+            *of_moved = place;
+        }
+        self.items -= readers.len();
+        Some((key, readers))
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Tracking {
+    readers: Table,
+    /// Tables from before databases were emptied, until all clients have been told of that.
+    aside: Vec<(Fence, Table)>,
     prefixes: BTreeMap<Vec<u8>, Prefix>,
     /// The lengths of prefixes, and how many have each.
     lengths: BTreeMap<usize, u32>,
@@ -169,7 +210,7 @@ impl Tracking {
     /// Whether no change of a key of this shard concerns anybody.
     #[inline]
     pub fn is_idle(&self) -> bool {
-        self.entries.is_empty() && self.prefixes.is_empty()
+        self.readers.entries.is_empty() && self.prefixes.is_empty() && self.aside.is_empty()
     }
 
     /// Whether somebody is to be told what this step has changed.
@@ -180,12 +221,12 @@ impl Tracking {
 
     /// Keys that somebody has read.
     pub fn keys_len(&self) -> usize {
-        self.entries.len()
+        self.readers.entries.len()
     }
 
     /// Readers of all keys.
     pub fn items_len(&self) -> usize {
-        self.items
+        self.readers.items
     }
 
     /// Prefixes that somebody anywhere follows.
@@ -195,36 +236,15 @@ impl Tracking {
 
     /// A client has read a key.
     pub fn remember(&mut self, client: Client, key: &[u8]) {
-        let new = match self.places.get(key) {
-            Some(&place) => self.entries[place as usize].1.add(client),
-            None => {
-                let key: Arc<[u8]> = Arc::from(key);
-                let place = u32::try_from(self.entries.len()).expect("fewer keys are read than fit in memory");
-                self.places.insert(key.clone(), place);
-                self.entries.push((key, Readers::One(client)));
-                true
-            }
-        };
-        self.items += usize::from(new);
-    }
-
-    fn take_readers(&mut self, key: &[u8]) -> Option<(Arc<[u8]>, Readers)> {
-        let place = self.places.remove(key)?;
-        let (key, readers) = self.entries.swap_remove(place as usize);
-        if let Some((moved, _)) = self.entries.get(place as usize)
-            && let Some(of_moved) = self.places.get_mut(moved)
-        {
-            *of_moved = place;
-        }
-        self.items -= readers.len();
-        Some((key, readers))
+        self.readers.add(client, key);
     }
 
     /// Forgets keys, drawn at random, until there are no more than this, and tells their readers so.
     pub fn trim(&mut self, keys_max: usize, rng: &mut Rng) {
-        while self.entries.len() > keys_max {
-            let key = self.entries[rng.below(self.entries.len() as u64) as usize].0.clone();
-            if let Some((key, readers)) = self.take_readers(&key) {
+        while self.readers.entries.len() > keys_max {
+            let place = rng.below(self.readers.entries.len() as u64);
+            let key = self.readers.entries[place as usize].0.clone();
+            if let Some((key, readers)) = self.readers.take(&key) {
                 let due = |reader| Due { reader, key: key.clone(), cause: Cause::Evicted };
                 self.due.extend(readers.list().into_iter().map(due));
             }
@@ -242,10 +262,12 @@ impl Tracking {
     #[cold]
     fn note_change(&mut self, key: &[u8], expired: bool) {
         let actor = self.actor;
-        if let Some((key, readers)) = self.take_readers(key) {
+        let Tracking { readers, aside, due, .. } = self;
+        for table in std::iter::once(readers).chain(aside.iter_mut().map(|(_, table)| table)) {
+            let Some((key, readers)) = table.take(key) else { continue };
             for reader in readers.list() {
                 let cause = if actor == Some(reader) { Cause::Own } else { Cause::Other };
-                self.due.push(Due { reader, key: key.clone(), cause });
+                due.push(Due { reader, key: key.clone(), cause });
             }
         }
         let Tracking { prefixes, lengths, touched, concerned, .. } = self;
@@ -258,11 +280,19 @@ impl Tracking {
         }
     }
 
-    /// All keys have gone, or all of one database: what was remembered is of no use any more. The caller tells everybody.
-    pub fn forget_all(&mut self) {
-        self.places = HashMap::default();
-        self.entries = Vec::new();
-        self.items = 0;
+    /// All keys have gone, or all of one database. Their readers are told without names, a moment later; until then a write must find
+    /// who has read before, so what was remembered is set aside. Whether that was anything.
+    pub fn set_aside(&mut self, by: Fence) -> bool {
+        if self.readers.entries.is_empty() {
+            return false;
+        }
+        self.aside.push((by, std::mem::take(&mut self.readers)));
+        true
+    }
+
+    /// They have been told.
+    pub fn forget_aside(&mut self, by: Fence) {
+        self.aside.retain(|(other, _)| *other != by);
     }
 
     /// Who is to be told what.
