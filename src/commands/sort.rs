@@ -515,11 +515,13 @@ async fn run(coordinator: &Coordinator, request: Request) -> Result<Reply, Comma
     let (key, destination, mut reply) = (request.key.clone(), request.destination.clone(), coordinator.reply());
     let begun = coordinator
         .with_key(&key, move |cx| {
-            let object = source(cx, &request.key)?;
-            let is_long = object.is_some_and(|object| object.len() > RUN_ELEMENTS);
-            if let Some(object) = object
-                && !(all_here && (request.has_patterns() || !is_long))
-            {
+            // The key is looked up once for all who count: here or in what follows.
+            let len = match cx.peek(&request.key).map(|entry| entry.value()) {
+                Some(Value::Object(object)) => object.len(),
+                _ => 0,
+            };
+            let at_once = len == 0 || (all_here && (request.has_patterns() || len <= RUN_ELEMENTS));
+            if !at_once && let Some(object) = source(cx, &request.key)? {
                 let request = request.of_type(object);
                 let order = request.order(object);
                 let (elements, wanted) = Elements::of(object, &request);
