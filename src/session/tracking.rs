@@ -42,6 +42,11 @@ pub struct TrackedSession {
 impl TrackedSession {
     /// Whether the keys that the next command reads are to be remembered.
     pub fn remembers(&self) -> bool {
-        !self.bcast && (!self.optin || self.caching) && !(self.optout && self.caching)
+        match (self.optin, self.optout) {
+            _ if self.bcast => false,
+            (true, _) => self.caching,
+            (_, true) => !self.caching,
+            (false, false) => true,
+        }
     }
 }

@@ -21,7 +21,7 @@ use super::subscribers::push;
 use crate::metrics::CommandId;
 use crate::resp::{Args, Reply, Resp};
 use crate::session::{Closing, Session, SessionKey};
-use crate::tracking::{Cause, ChangedKeys, Client, Due, Fence};
+use crate::tracking::{Broadcast, Cause, ChangedKeys, Client, Due, Fence};
 
 /// The channel of invalidations for clients in RESP2.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
@@ -236,7 +236,7 @@ impl Shard {
     /// Tells those who follow prefixes what has changed since the last time. To be called once a turn, after the commands.
     #[cold]
     pub fn broadcast_changes(&mut self) {
-        for (home, (changes, fences)) in self.tracking.take_broadcast() {
+        for (home, Broadcast { changes, fences }) in self.tracking.take_broadcast() {
             self.tell(home, move |home| {
                 let detours = changes.iter().flat_map(|(prefix, keys)| home.follow_changes(prefix, keys)).collect();
                 home.go_round(detours, fences);

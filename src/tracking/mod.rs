@@ -134,6 +134,15 @@ impl Readers {
 /// Keys with the client that changed each last; nobody if it has expired.
 pub type ChangedKeys = BTreeMap<Vec<u8>, Option<Client>>;
 
+/// What one shard is told at the end of a turn.
+#[derive(Default)]
+pub struct Broadcast {
+    /// Keys that have changed, by prefix.
+    pub changes: Vec<(Vec<u8>, ChangedKeys)>,
+    /// Replies that wait for it.
+    pub fences: Vec<Fence>,
+}
+
 /// What is known of a prefix on every shard.
 #[derive(Default)]
 struct Prefix {
@@ -319,17 +328,17 @@ impl Tracking {
     }
 
     /// What has changed since the last time, by shard and prefix, with the replies that wait for that shard.
-    pub fn take_broadcast(&mut self) -> BTreeMap<ShardId, (Vec<(Vec<u8>, ChangedKeys)>, Vec<Fence>)> {
-        let mut by_home: BTreeMap<ShardId, (Vec<(Vec<u8>, ChangedKeys)>, Vec<Fence>)> = BTreeMap::new();
+    pub fn take_broadcast(&mut self) -> BTreeMap<ShardId, Broadcast> {
+        let mut by_home: BTreeMap<ShardId, Broadcast> = BTreeMap::new();
         for name in std::mem::take(&mut self.touched) {
             let Some(prefix) = self.prefixes.get_mut(&name) else { continue };
             let changed = std::mem::take(&mut prefix.changed);
             for home in prefix.homes.keys() {
-                by_home.entry(*home).or_default().0.push((name.clone(), changed.clone()));
+                by_home.entry(*home).or_default().changes.push((name.clone(), changed.clone()));
             }
         }
         for (home, fences) in std::mem::take(&mut self.owed) {
-            by_home.entry(home).or_default().1.extend(fences);
+            by_home.entry(home).or_default().fences.extend(fences);
         }
         by_home
     }
@@ -442,11 +451,11 @@ mod tests {
         assert_eq!(tracking.end_step(ShardId(0), Some(fence)), 1, "shard 0 is this one");
         let broadcast = tracking.take_broadcast();
         let keys = |home: u16| -> Vec<Vec<Vec<u8>>> {
-            broadcast[&ShardId(home)].0.iter().map(|(_, keys)| keys.keys().cloned().collect()).collect()
+            broadcast[&ShardId(home)].changes.iter().map(|(_, keys)| keys.keys().cloned().collect()).collect()
         };
         assert_eq!(keys(0), [[b"abc".to_vec(), b"x".to_vec()]]);
         assert_eq!(keys(1), [[b"abc".to_vec()]]);
-        assert_eq!((broadcast[&ShardId(0)].1.len(), &broadcast[&ShardId(1)].1[..]), (0, &[fence][..]));
+        assert_eq!((broadcast[&ShardId(0)].fences.len(), &broadcast[&ShardId(1)].fences[..]), (0, &[fence][..]));
         tracking.note_follower(b"ab", ShardId(1), false);
         tracking.note_follower(b"", ShardId(0), false);
         assert!(tracking.is_idle() && !tracking.has_broadcast());

@@ -465,12 +465,16 @@ impl Caching {
     fn take(&mut self) -> bool {
         let frame = next(&mut self.client);
         if let Some(rest) = frame.strip_prefix("push[invalidate, [") {
-            rest.trim_end_matches("]]").split(", ").for_each(|key| drop(self.cache.remove(key)));
+            for key in rest.trim_end_matches("]]").split(", ") {
+                self.cache.remove(key);
+            }
             return false;
         }
         let key = self.asked.remove(0);
         match frame.parse() {
-            Ok(value) => drop(self.cache.insert(key, value)),
+            Ok(value) => {
+                self.cache.insert(key, value);
+            }
             Err(_) => assert!(["now", "(nil)"].contains(&&frame[..]), "{frame}"),
         }
         true
