@@ -7,12 +7,14 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use super::ahead::Ahead;
 use super::claims::{self, Collector};
 use super::exec;
 use super::gate::{Verdict, admit};
 use super::limits::{self, Passed};
 use super::parts::{Client, Parts};
 use super::routing::{Building, Owner, SpareBatches, owner};
+use super::tracked::{forget_caching, reads};
 use super::turns::ParkedBatches;
 use crate::base::ShardId;
 use crate::base::time::Now;
@@ -22,16 +24,13 @@ use crate::commands::stream_read::asks_to_wait;
 use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
-use crate::keyspace::Db;
-use crate::metrics::CommandId;
-use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
+use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::cx::{DataFn, ServiceFn};
 use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, KeysFn, Message, Ticket, Turn};
 use crate::shard::reservations::{Order, TxnId};
 use crate::shard::waiters::{WaitEvent, WaiterId};
 use crate::shard::{Run as TimedRun, Shard};
-use crate::tracking::{self, Fence, HeldReply};
 use crate::txn::{ClaimsByShard, Coordinator, Driver, Origin, Outgoing, Plan, Progress};
 
 /// What a message leaves for the event loop to do, since it concerns sockets.
@@ -53,17 +52,17 @@ const SPARE_BATCHES: usize = 64;
 /// An input buffer larger than this is not kept when it is empty. Bytes.
 const INPUT_KEPT_BYTES_MAX: usize = 4 * 1024;
 
-struct RunningPlan {
-    driver: Driver,
+pub(super) struct RunningPlan {
+    pub(super) driver: Driver,
     session: SessionKey,
     command: &'static Command,
     silent: bool,
     /// When it began, or last came out of a wait: the time that clients spend waiting for data is nobody's work.
     started_ns: u64,
     /// Shards that have acknowledged invalidations.
-    acknowledged: i64,
+    pub(super) acknowledged: i64,
     /// The result, while it is held until enough of them have.
-    held: Option<Result<Reply, CommandError>>,
+    pub(super) held: Option<Result<Reply, CommandError>>,
     /// Its entry in [`Engine::deadlines`].
     deadline_us: Option<u64>,
 }
@@ -87,7 +86,7 @@ pub struct Engine {
     pub shard: Shard,
     pub(super) table: &'static Table,
     pub(super) clock_ns: fn() -> u64,
-    plans: HashMap<u32, RunningPlan, ahash::RandomState>,
+    pub(super) plans: HashMap<u32, RunningPlan, ahash::RandomState>,
     next_plan: u32,
     /// When waits of plans are over: monotonic microseconds and the plan.
     deadlines: BTreeSet<(u64, u32)>,
@@ -102,11 +101,11 @@ pub struct Engine {
     pub(super) parked_batches: ParkedBatches,
     /// The place of the command that is to run next: its turn has come.
     pub(super) granted: Option<Order>,
-    building: Option<Building>,
+    pub(super) building: Option<Building>,
     spare_batches: SpareBatches,
     /// Connections, their batches, and how many more shards have acknowledged invalidations.
-    acknowledged_batches: Vec<(SessionKey, u64, i64)>,
-    spare_buildings: Vec<Building>,
+    pub(super) acknowledged_batches: Vec<(SessionKey, u64, i64)>,
+    pub(super) spare_buildings: Vec<Building>,
     run: TimedRun,
 }
 
@@ -219,7 +218,7 @@ impl Engine {
 
     /// Hands what commands have to tell to those who wait, here and on other shards. Before any answer leaves: a plan that takes
     /// its waiters back relies on having heard by then whether one was served.
-    fn pass_on(&mut self) {
+    pub(super) fn pass_on(&mut self) {
         if self.shard.told.is_empty()
             && self.shard.wait_events.is_empty()
             && self.shard.tracking.acknowledged.is_empty()
@@ -234,47 +233,6 @@ impl Engine {
             for (plan, event) in std::mem::take(&mut self.shard.wait_events) {
                 self.tell_plan(plan, event);
             }
-        }
-    }
-
-    /// Tells those who follow prefixes what this turn's commands have changed.
-    pub fn broadcast(&mut self) {
-        if self.shard.tracking.has_broadcast() {
-            self.shard.broadcast_changes();
-            self.pass_on();
-        }
-    }
-
-    /// Shards have acknowledged invalidations, or will: see `tracking`.
-    fn take_acknowledgements(&mut self) {
-        for (reply, count) in std::mem::take(&mut self.shard.tracking.acknowledged) {
-            match reply {
-                HeldReply::Batch { session, seq } => self.acknowledged_batches.push((session, seq, count)),
-                HeldReply::Plan(id) => {
-                    if let Some(plan) = self.plans.get_mut(&id) {
-                        plan.acknowledged += count;
-                        if let Some(result) = plan.take_held() {
-                            self.conclude(id, result);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Releases replies of batches that were held until invalidations had arrived. No session is out of its table now.
-    fn release_batches(&mut self) {
-        while let Some((key, seq, count)) = self.acknowledged_batches.pop() {
-            let Some(mut session) = self.shard.sessions.take(key) else { continue };
-            let held = session.pending.iter_mut().find_map(|p| match p {
-                Pending::Batch(batch) if batch.seq == seq => Some(batch),
-                _ => None,
-            });
-            if let Some(batch) = held {
-                batch.fences -= count;
-                self.drain_pending(&mut session);
-            }
-            self.settle(session);
         }
     }
 
@@ -722,45 +680,6 @@ impl Engine {
         Flow::Next
     }
 
-    /// A command of this shard's, when somebody may have to be told of what it changes, or what it reads is remembered. Its own
-    /// invalidations follow its reply; the reply is held if other shards have to tell their clients first.
-    #[cold]
-    fn data_tracked(
-        &mut self,
-        session: &mut Session,
-        command: &'static Command,
-        f: DataFn,
-        args: Args<'_>,
-        silent: bool,
-        remember: Option<KeysFn>,
-    ) {
-        let here = self.shard.id;
-        let (db, touch, proto) = (session.db, !session.no_touch, session.proto);
-        let mut reply = Reply::with_proto(proto);
-        self.shard.tracking.actor = Some(tracking::Client { home: here, session: session.key });
-        self.shard.run(f, command.id, db, touch, args, &mut reply);
-        if let Some(keys) = remember {
-            self.shard.remember(keys, command.id, args);
-        }
-        self.shard.tracking.actor = None;
-        let mut behind = Reply::with_proto(proto);
-        let mut fences = 0;
-        if self.shard.tracking.has_news() {
-            let held = HeldReply::Batch { session: session.key, seq: session.next_batch };
-            let fence = Fence { home: here, reply: held };
-            fences = self.shard.send_invalidations(Some(fence), Some((session, &mut behind)));
-        }
-        self.shard.serve_ready();
-        if fences > 0 {
-            let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
-            building.pending.fences += i64::from(fences);
-        }
-        self.reply_here(session, silent, |out| out.append(&mut reply));
-        if !behind.is_empty() {
-            self.reply_here(session, false, |out| out.append(&mut behind));
-        }
-    }
-
     /// A command that is run key by key on the owners of its keys, all of them at one point of the serial order.
     fn split(&mut self, session: &mut Session, command: &'static Command, args: Args<'_>) -> Flow {
         let client = self.client(session);
@@ -999,7 +918,7 @@ impl Engine {
     }
 
     /// A plan is done, and its reply may leave.
-    fn conclude(&mut self, id: u32, result: Result<Reply, CommandError>) {
+    pub(super) fn conclude(&mut self, id: u32, result: Result<Reply, CommandError>) {
         match self.shard.sessions.take(self.plans[&id].session) {
             Some(mut session) => {
                 self.finish_plan(id, &mut session, result);
@@ -1047,7 +966,7 @@ impl Engine {
     }
 
     /// Writes everything that is ready to the output, in order.
-    fn drain_pending(&mut self, session: &mut Session) {
+    pub(super) fn drain_pending(&mut self, session: &mut Session) {
         while session.pending.front().is_some_and(Pending::ready) {
             match session.pending.pop_front() {
                 Some(Pending::Batch(mut batch)) => {
@@ -1263,66 +1182,6 @@ impl Engine {
     fn count(&mut self, session: &mut Session, command: &'static Command) {
         session.commands += 1;
         session.last_command = Some(command.id);
-    }
-}
-
-/// Looks a few commands ahead in a pipeline and asks for the memory that they will want: for a slot four commands before it is
-/// needed, for the record behind it two. With several shards most keys are elsewhere, and the owner does the same for the
-/// batches that it gets.
-#[derive(Default)]
-struct Ahead {
-    /// How far it has looked.
-    seen: usize,
-    /// Hashes of the keys whose slots were asked for, the oldest first.
-    hashes: [u64; AHEAD],
-    count: usize,
-}
-
-/// Commands between asking for a key's slot and running its command.
-const AHEAD: usize = 4;
-
-impl Ahead {
-    #[inline]
-    fn look(&mut self, input: &[u8], at: usize, db: &Db) {
-        self.seen = self.seen.max(at);
-        // One command leaves the window and one enters; at the start of a read it is filled.
-        self.count = self.count.saturating_sub(1);
-        while self.count < AHEAD {
-            let Some(glance) = peek::glance(&input[self.seen..]) else { break };
-            self.seen += glance.len;
-            let hash = db.hash(glance.key);
-            db.prefetch(hash);
-            self.hashes.rotate_left(1);
-            self.hashes[AHEAD - 1] = hash;
-            self.count += 1;
-            if self.count > AHEAD / 2 {
-                db.prefetch_record(self.hashes[AHEAD / 2 - 1]);
-            }
-        }
-    }
-}
-
-impl RunningPlan {
-    /// The result, if it is there and no shard is waited for any more.
-    fn take_held(&mut self) -> Option<Result<Reply, CommandError>> {
-        if i64::from(self.driver.fences()) > self.acknowledged { None } else { self.held.take() }
-    }
-}
-
-/// Which command it is whose keys are to be remembered for its client, if it reads and they are.
-#[inline]
-fn reads(session: &Session, command: &Command) -> Option<CommandId> {
-    (session.remembers() && command.row.flags.has(Flags::READONLY)).then_some(command.id)
-}
-
-/// CLIENT CACHING is for the next command that is not CLIENT, or for the next transaction.
-fn forget_caching(session: &mut Session, command: Option<&Command>, table: &Table) {
-    let is_client = |command: &Command| command.parent.is_some_and(|parent| table.get(parent).row.name == "client");
-    if let Some(tracking) = &mut session.tracking
-        && session.transaction.is_none()
-        && !command.is_some_and(is_client)
-    {
-        tracking.caching = false;
     }
 }
 

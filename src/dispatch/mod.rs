@@ -14,6 +14,7 @@
 //!
 //! Absent on purpose: what a command does (`commands`), how plans wait for each other (`txn`).
 
+mod ahead;
 mod claims;
 mod engine;
 mod exec;
@@ -29,6 +30,7 @@ mod simulation;
 mod simulation_pubsub;
 #[cfg(test)]
 mod simulation_tracking;
+mod tracked;
 mod turns;
 
 pub use engine::{Delivery, Engine};
