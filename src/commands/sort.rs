@@ -354,10 +354,14 @@ impl Ranked {
 
 /// The list, set or sorted set that is to be sorted.
 fn source<'a>(cx: &'a mut ReadCx<'_>, key: &[u8]) -> Result<Option<&'a Object>, CommandError> {
-    match cx.get(key).map(|entry| entry.value()) {
-        None => Ok(None),
-        Some(Value::Object(object @ (Object::List(_) | Object::Set(_) | Object::Zset(_)))) => Ok(Some(object)),
-        Some(_) => Err(CommandError::WrongType),
+    cx.get(key).map_or(Ok(None), |entry| sortable(entry.value()).map(Some))
+}
+
+/// The value, if it is of a type that is sorted.
+fn sortable(value: Value<'_>) -> Result<&Object, CommandError> {
+    match value {
+        Value::Object(object @ (Object::List(_) | Object::Set(_) | Object::Zset(_))) => Ok(object),
+        _ => Err(CommandError::WrongType),
     }
 }
 
@@ -515,13 +519,13 @@ async fn run(coordinator: &Coordinator, request: Request) -> Result<Reply, Comma
     let (key, destination, mut reply) = (request.key.clone(), request.destination.clone(), coordinator.reply());
     let begun = coordinator
         .with_key(&key, move |cx| {
-            // The key is looked up once for all who count: here or in what follows.
-            let len = match cx.peek(&request.key).map(|entry| entry.value()) {
-                Some(Value::Object(object)) => object.len(),
-                _ => 0,
-            };
-            let at_once = len == 0 || (all_here && (request.has_patterns() || len <= RUN_ELEMENTS));
-            if !at_once && let Some(object) = source(cx, &request.key)? {
+            // A first look that nobody counts: the command looks its key up once.
+            let len = cx.peek(&request.key).map_or(Ok(0), |entry| sortable(entry.value()).map(Object::len))?;
+            let in_steps = !all_here || (len > RUN_ELEMENTS && !request.has_patterns());
+            if len > 0
+                && in_steps
+                && let Some(object) = source(cx, &request.key)?
+            {
                 let request = request.of_type(object);
                 let order = request.order(object);
                 let (elements, wanted) = Elements::of(object, &request);

@@ -17,7 +17,7 @@ use crate::txn::ClaimsByShard;
 
 /// How a key of these flags is accessed by a command. One that writes, though it has no key that is not only read, changes them all:
 /// the specification of XREADGROUP is that of Redis.
-fn access(command: &Command, flags: KeyFlags) -> Access {
+pub fn access(command: &Command, flags: KeyFlags) -> Access {
     let writes_them =
         command.row.flags.has(Flags::WRITE) && command.row.keys.iter().all(|spec| spec.flags.has(KeyFlags::RO));
     if flags.has(KeyFlags::RO) && !writes_them { Access::Shared } else { Access::Exclusive }
@@ -101,24 +101,27 @@ impl<'a> Collector<'a> {
             }
             Reach::Walk(_) | Reach::Pointed(..) | Reach::Named => {}
         }
-        let (slots, keyspace, keys, takes_part) = (self.slots, self.keyspace, &mut self.keys, &mut self.takes_part);
+        let slots = self.slots;
         let _ = each_key(command, args, |at, flags| {
-            let shard = slots.shard_of(args.get(at)).index();
-            takes_part[shard] = true;
-            keys[shard].push((keyspace.hash(args.get(at)), access(command, flags)));
+            self.add_key(slots.shard_of(args.get(at)), args.get(at), access(command, flags));
         });
         if command.is_data()
             && let Owner::One(shard) = owner(command, args, slots, self.here)
         {
-            takes_part[shard.index()] = true;
+            self.takes_part[shard.index()] = true;
         }
+    }
+
+    /// Adds a key of which the owner is known.
+    pub fn add_key(&mut self, owner: ShardId, key: &[u8], access: Access) {
+        self.takes_part[owner.index()] = true;
+        self.keys[owner.index()].push((self.keyspace.hash(key), access));
     }
 
     /// Adds keys that are watched: EXEC reads their versions.
     pub fn add_watched(&mut self, watches: &[WatchedKey]) {
         for watch in watches {
-            self.takes_part[watch.shard.index()] = true;
-            self.keys[watch.shard.index()].push((self.keyspace.hash(&watch.key), Access::Shared));
+            self.add_key(watch.shard, &watch.key, Access::Shared);
         }
     }
 

@@ -11,7 +11,7 @@ use super::ahead::Ahead;
 use super::claims::{self, Collector};
 use super::exec;
 use super::gate::{Verdict, admit};
-use super::limits::{self, Passed};
+use super::limits::{self, Passed, parse_limits};
 use super::parts::{Client, Parts};
 use super::routing::{Building, Owner, SpareBatches, owner};
 use super::tracked::{forget_caching, reads};
@@ -24,7 +24,7 @@ use crate::commands::stream_read::asks_to_wait;
 use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
-use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step};
+use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, Reply, Step};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::cx::{DataFn, ServiceFn};
 use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, KeysFn, Message, Ticket, Turn};
@@ -546,9 +546,9 @@ impl Engine {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => unreachable!("a command of several keys is not a plain data command"),
             },
-            Run::Split(f, _) => match owner(command, args, self.shard.slots, self.shard.id) {
+            Run::Split(f, merge) => match owner(command, args, self.shard.slots, self.shard.id) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
-                Owner::Several => self.split(session, command, args),
+                Owner::Several => self.split(session, command, f, merge, args),
             },
             Run::Hops(_, plan) if command.row.flags.has(Flags::BLOCKING) && asks_to_wait(args) => {
                 let claims = self.claims(command, args);
@@ -681,12 +681,20 @@ impl Engine {
     }
 
     /// A command that is run key by key on the owners of its keys, all of them at one point of the serial order.
-    fn split(&mut self, session: &mut Session, command: &'static Command, args: Args<'_>) -> Flow {
-        let client = self.client(session);
+    fn split(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        f: DataFn,
+        merge: Merge,
+        args: Args<'_>,
+    ) -> Flow {
+        let (client, slots) = (self.client(session), self.shard.slots);
+        let access = claims::access(command, command.row.keys[0].flags);
+        let mut claims = Collector::new(slots, self.shard.id, &self.shard.keyspace);
         let mut parts = Parts::of_plan();
-        let added = parts.add(command, args, client, self.shard.slots);
-        assert!(added, "a split command is made of data steps");
-        let claims = self.claims(command, args);
+        parts.split(command, f, merge, args, client, slots, |owner, key| claims.add_key(owner, key, access));
+        let claims = claims.finish();
         self.start_plan(session, command, claims, |coordinator| {
             Box::pin(async move {
                 let mut reply = coordinator.reply();
@@ -1182,13 +1190,5 @@ impl Engine {
     fn count(&mut self, session: &mut Session, command: &'static Command) {
         session.commands += 1;
         session.last_command = Some(command.id);
-    }
-}
-
-fn parse_limits(session: &Session, shard: &Shard) -> ParseLimits {
-    ParseLimits {
-        bulk_bytes_max: shard.config.proto_max_bulk_len,
-        authenticated: !session.must_authenticate(&shard.config),
-        ..ParseLimits::default()
     }
 }

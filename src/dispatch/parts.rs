@@ -16,7 +16,7 @@ use crate::base::{DbIndex, ShardId};
 use crate::commands::client_tracking::keys_of;
 use crate::commands::table::{Command, Flags, Run};
 use crate::resp::{Args, Reply, Resp};
-use crate::session::{PendingBatch, Route, Source};
+use crate::session::{Merge, PendingBatch, Route, Source};
 use crate::shard::Shard;
 use crate::shard::cx::DataFn;
 use crate::shard::message::{Batch, BatchCommand, KeysFn};
@@ -36,6 +36,22 @@ pub struct Client {
     pub remembers: bool,
     /// The shard of the connection: data commands without keys run there.
     pub home: ShardId,
+}
+
+impl Client {
+    /// A command of this client, or a part of one that is counted elsewhere.
+    fn command(&self, command: &Command, run: DataFn, part: bool) -> BatchCommand {
+        let Client { db, proto, touch, remembers, .. } = *self;
+        let remember: Option<KeysFn> = (remembers && command.row.flags.has(Flags::READONLY)).then_some(keys_of);
+        BatchCommand { run, id: command.id, argc: 0, first: 0, db, proto, touch, part, remember }
+    }
+}
+
+/// What a batch will hold.
+struct Room {
+    commands: usize,
+    args: usize,
+    bytes: usize,
 }
 
 /// Something about a shard on which it depends whether its commands run.
@@ -79,41 +95,59 @@ impl Parts {
         };
         match (owner(command, args, slots, client.home), split) {
             (Owner::One(shard), _) => {
-                self.send(shard, command, f, client, !self.counts, (0..args.len()).map(|at| (args, at)))
+                let room = Room { commands: 1, args: args.len(), bytes: args.iter().map(<[u8]>::len).sum() };
+                let all = (0..args.len()).map(|at| (args, at));
+                self.send(shard, client.command(command, f, !self.counts), &room, all);
             }
             (Owner::Several, None) => return false,
-            (Owner::Several, Some(merge)) => {
-                let (first, _, step) = command.key_range.expect("split commands have their keys at a fixed distance");
-                let (first, step) = (first as usize, step as usize);
-                let parts = ((args.len() - first) / step) as u32;
-                self.replies.routes.push(Route::Split { merge, parts, proto: client.proto, silent: false });
-                for at in (first..args.len()).step_by(step) {
-                    let shard = slots.shard_of(args.get(at));
-                    let positions = std::iter::once(0).chain(at..at + step).map(|i| (args, i));
-                    self.send(shard, command, f, client, at != first || !self.counts, positions);
-                }
-            }
+            (Owner::Several, Some(merge)) => self.split(command, f, merge, args, client, slots, |_, _| ()),
         }
         true
+    }
+
+    /// Adds a command key by key, and shows each key with its owner.
+    #[expect(clippy::too_many_arguments, reason = "a command, what it runs and is made of, and for whom")]
+    pub fn split<'a>(
+        &mut self,
+        command: &Command,
+        f: DataFn,
+        merge: Merge,
+        args: Args<'a>,
+        client: Client,
+        slots: SlotMap,
+        mut each: impl FnMut(ShardId, &'a [u8]),
+    ) {
+        let (first, _, step) = command.key_range.expect("split commands have their keys at a fixed distance");
+        let (first, step) = (first as usize, step as usize);
+        let parts = ((args.len() - first) / step) as u32;
+        self.replies.routes.reserve(parts as usize + 1);
+        self.replies.routes.push(Route::Split { merge, parts, proto: client.proto, silent: false });
+        // Each shard gets room for all of it: growing piece by piece cost more than the work itself.
+        let commands = parts as usize;
+        let bytes = args.iter().map(<[u8]>::len).sum::<usize>() + args.get(0).len() * commands;
+        let room = Room { commands, args: (step + 1) * commands, bytes };
+        for at in (first..args.len()).step_by(step) {
+            let shard = slots.shard_of(args.get(at));
+            each(shard, args.get(at));
+            let positions = std::iter::once(0).chain(at..at + step).map(|i| (args, i));
+            self.send(shard, client.command(command, f, at != first || !self.counts), &room, positions);
+        }
     }
 
     fn send<'a>(
         &mut self,
         shard: ShardId,
-        command: &Command,
-        run: DataFn,
-        client: Client,
-        part: bool,
+        command: BatchCommand,
+        room: &Room,
         args: impl Iterator<Item = (Args<'a>, usize)>,
     ) {
         let found = self.batches.iter().position(|(to, _)| *to == shard);
         let source = found.unwrap_or_else(|| {
-            self.batches.push((shard, Box::default()));
+            let mut batch: Box<Batch> = Box::default();
+            batch.reserve(room.commands, room.args, room.bytes);
+            self.batches.push((shard, batch));
             self.batches.len() - 1
         });
-        let Client { db, proto, touch, remembers, .. } = client;
-        let remember: Option<KeysFn> = (remembers && command.row.flags.has(Flags::READONLY)).then_some(keys_of);
-        let command = BatchCommand { run, id: command.id, argc: 0, first: 0, db, proto, touch, part, remember };
         self.batches[source].1.push(command, args);
         self.replies.routes.push(Route::One(source as u16));
     }

@@ -35,6 +35,17 @@ pub fn owner(command: &Command, args: Args<'_>, slots: SlotMap, here: ShardId) -
             false => Owner::One(here),
         };
     }
+    if let (Run::Split(..), Some((first, _, step))) = (command.row.run, command.key_range) {
+        let (first, step) = (first as usize, step as usize);
+        if args.len() > first && (args.len() - first).is_multiple_of(step) {
+            // Two owners are enough to know that there are several.
+            let mut owners = (first..args.len()).step_by(step).map(|at| slots.shard_of(args.get(at)));
+            let owner = owners.next().unwrap_or(here);
+            return if owners.all(|other| other == owner) { Owner::One(owner) } else { Owner::Several };
+        }
+        // MSET with a key too many: any shard's handler knows the words for it.
+        return Owner::One(here);
+    }
     let mut owner = None;
     let mut several = false;
     // Arguments that contradict the specification are for the handler to complain about, wherever it runs.
@@ -43,16 +54,7 @@ pub fn owner(command: &Command, args: Args<'_>, slots: SlotMap, here: ShardId) -
         several |= owner.is_some_and(|o| o != shard);
         owner = Some(shard);
     });
-    if !several {
-        return Owner::One(owner.unwrap_or(here));
-    }
-    if let (Run::Split(..), Some((first, _, step))) = (command.row.run, command.key_range)
-        && !(args.len() - first as usize).is_multiple_of(step as usize)
-    {
-        // MSET with a key too many: any shard's handler knows the words for it.
-        return Owner::One(here);
-    }
-    Owner::Several
+    if several { Owner::Several } else { Owner::One(owner.unwrap_or(here)) }
 }
 
 /// Batches that have been there and back.

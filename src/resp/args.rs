@@ -276,6 +276,12 @@ impl OwnedArgs {
         self.buf.capacity() + self.spans.capacity() * size_of::<Span>() + self.blobs.capacity() * size_of::<Blob>()
     }
 
+    /// Makes room for so many more arguments and bytes, so that pushing them moves nothing.
+    pub fn reserve(&mut self, args: usize, bytes: usize) {
+        self.spans.reserve(args);
+        self.buf.reserve(bytes);
+    }
+
     /// Forgets the arguments and keeps the memory for the next ones; blobs are released.
     pub fn clear(&mut self) {
         self.buf.clear();

@@ -181,6 +181,13 @@ pub struct Batch {
 const SPARE_BYTES_MAX: usize = 16 * 1024;
 
 impl Batch {
+    /// Makes room for so many more commands with so many arguments and bytes altogether.
+    pub fn reserve(&mut self, commands: usize, args: usize, bytes: usize) {
+        self.commands.reserve(commands);
+        self.ends.reserve(commands);
+        self.args.reserve(args, bytes);
+    }
+
     /// Adds a command; its arguments are copied.
     pub fn push<'a>(&mut self, command: BatchCommand, args: impl Iterator<Item = (Args<'a>, usize)>) {
         let first = self.args.len() as u32;

@@ -249,10 +249,14 @@ impl Shard {
         let Batch { home, session, seq, commands: all, args, reply, ends, fences, .. } = batch;
         let client = session.map(|session| Client { home: *home, session });
         let fence = session.map(|session| Fence { home: *home, reply: HeldReply::Batch { session, seq: *seq } });
-        let clock_ns = self.clock_ns;
-        let mut run = Run::begin(clock_ns());
+        let (clock_ns, latency) = (self.clock_ns, self.config.latency_tracking);
+        // Parts of one command are timed with it, by whoever started it.
+        let timed = !together || all[commands.clone()].iter().any(|command| !command.part);
+        let mut run = Run::begin(if timed { clock_ns() } else { 0 });
         for command in &all[commands] {
-            run.enter(command.id, !command.part, &mut self.metrics, self.config.latency_tracking, clock_ns);
+            if timed {
+                run.enter(command.id, !command.part, &mut self.metrics, latency, clock_ns);
+            }
             let args = args.command(command.first, command.argc);
             reply.set_proto(command.proto);
             if !together {
@@ -272,7 +276,9 @@ impl Shard {
             ends.push(reply.mark());
             self.metrics.commands_processed += u64::from(!command.part);
         }
-        run.end(&mut self.metrics, self.config.latency_tracking, clock_ns());
+        if timed {
+            run.end(&mut self.metrics, latency, clock_ns());
+        }
     }
 
     /// Ends a reservation. Waiters that were put off because of it are looked at by the next [`Shard::serve_ready`].
