@@ -27,6 +27,7 @@
 //! | [`persist`] | what values look like outside of the process: RDB, and the payloads of DUMP |
 //! | [`session`] | one connection's state, and its replies in request order |
 //! | [`pubsub`] | who listens to which channel, here and on which other shards |
+//! | [`tracking`] | which clients may have copies of which keys, and how none of them is stale |
 //! | [`shard`] | one core's keys, sessions and counts; every message that crosses cores |
 //! | [`txn`] | commands over several shards and transactions: plans of calls, and how they are put in one order |
 //! | [`commands`] | the table and the handlers, a file per family |
@@ -68,5 +69,6 @@ pub mod rt;
 pub mod server;
 pub mod session;
 pub mod shard;
+pub mod tracking;
 pub mod txn;
 pub mod types;

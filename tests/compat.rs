@@ -37,7 +37,7 @@ const ABSENT: &[Family] = &[
         name: "connection",
         group: Some(Group::Connection),
         absent: "",
-        remark: "AUTH knows the user `default` alone; CLIENT TRACKING ON is refused",
+        remark: "AUTH knows the user `default` alone; no cached value is stale once the write was answered",
     },
     Family {
         name: "server",

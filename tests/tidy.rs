@@ -30,7 +30,10 @@ const LAYERS: &[Row] = &[
     &[("rt", "glommio, io_uring, system calls, pinned threads, timers, signals")],
     &[("persist", "what values look like outside of the process: RDB and the payloads of DUMP")],
     &[("session", "one connection's state and its outbox")],
-    &[("pubsub", "who listens to which channel, here and on which other shards")],
+    &[
+        ("pubsub", "who listens to which channel, here and on which other shards"),
+        ("tracking", "which clients may have copies of which keys, and how none of them is stale"),
+    ],
     &[("shard", "one per core: keyspace, mailbox, and every message that crosses cores")],
     &[("txn", "which shards a command needs, in what order, how it waits")],
     &[("commands", "the command table and the handlers: what a client sees")],

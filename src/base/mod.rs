@@ -28,7 +28,7 @@ pub type Blob = Arc<Vec<u8>>;
 pub const BLOB_BYTES_MIN: usize = 16 * 1024;
 
 /// Which shard, and so which core's executor: `0..shards`.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct ShardId(pub u16);
 
 impl ShardId {

@@ -3,6 +3,7 @@
 //! Subcommands about one's own connection run on the session; those about all connections ask every shard for the lines, or
 //! let it do the work on its own sessions, since a session never leaves its core.
 
+use super::client_tracking::{caching, getredir, redirection, tracking, trackinginfo};
 use super::docs::Group;
 use super::help::help;
 use super::table::{Flags, Row, Run, SessionCx, table};
@@ -160,10 +161,10 @@ pub const SUBCOMMANDS: &[Row] = &[
     Row {
         name: "tracking",
         usage: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
-        summary: "Switches server-assisted client-side caching; ON is refused so far.",
+        summary: "Switches server-assisted client-side caching.",
         since: "6.0.0",
         arity: -3,
-        run: Run::Session(tracking),
+        run: Run::Server(tracking),
         ..SUB
     },
     Row {
@@ -277,7 +278,8 @@ fn reply_mode(cx: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Resu
     Ok(())
 }
 
-fn on_or_off(word: &[u8]) -> Result<bool, CommandError> {
+/// The argument of a switch.
+pub(super) fn on_or_off(word: &[u8]) -> Result<bool, CommandError> {
     match word {
         _ if word.eq_ignore_ascii_case(b"ON") => Ok(true),
         _ if word.eq_ignore_ascii_case(b"OFF") => Ok(false),
@@ -318,47 +320,6 @@ fn unblock(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         reply.int(i64::from(unblocked.contains(&true)));
         Ok(reply)
     })
-}
-
-fn tracking(_: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
-    let mut at = 3;
-    while at < args.len() {
-        let option = args.get(at);
-        let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
-        at += match () {
-            () if (is("REDIRECT") || is("PREFIX")) && at + 1 < args.len() => 2,
-            () if is("BCAST") || is("OPTIN") || is("OPTOUT") || is("NOLOOP") => 1,
-            () => return Err(CommandError::Syntax),
-        };
-    }
-    if on_or_off(args.get(2))? {
-        return Err(CommandError::Custom("ERR CLIENT TRACKING ON is not available in this version"));
-    }
-    reply.ok();
-    Ok(())
-}
-
-fn caching(_: &mut SessionCx<'_>, _: Args<'_>, _: &mut Reply) -> Result<(), CommandError> {
-    Err(CommandError::Custom(
-        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
-    ))
-}
-
-fn trackinginfo(_: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.int(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
-    Ok(())
-}
-
-fn getredir(_: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
-    reply.int(-1);
-    Ok(())
 }
 
 /// The class of a connection, as CLIENT LIST TYPE and CLIENT KILL TYPE ask for it.
@@ -455,6 +416,9 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
         (session.no_evict, 'e'),
         (session.no_touch, 'T'),
         (session.blocked.is_some(), 'b'),
+        (session.tracking.is_some(), 't'),
+        (session.tracking.as_ref().is_some_and(|t| t.broken), 'R'),
+        (session.tracking.as_ref().is_some_and(|t| t.bcast), 'B'),
         (session.closing == Closing::AfterReply, 'c'),
         (session.closing == Closing::Now, 'A'),
     ] {
@@ -510,7 +474,7 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     field("events", if output > 0 { b"rw" } else { b"r" });
     field("cmd", command.as_bytes());
     field("user", b"default");
-    field("redir", b"-1");
+    field("redir", redirection(session).to_string().as_bytes());
     field("resp", if session.proto == Resp::V3 { b"3" } else { b"2" });
     field("lib-name", &session.lib_name);
     field("lib-ver", &session.lib_ver);

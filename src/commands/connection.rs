@@ -240,6 +240,7 @@ fn quit(cx: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), Co
 fn reset(cx: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
     cx.shard.unsubscribe_all(cx.session.key);
     forget_watches(cx.session, cx.shard);
+    cx.shard.stop_tracking(cx.session);
     cx.session.reset();
     cx.session.authenticated = cx.shard.config.requirepass.is_empty();
     reply.set_proto(cx.session.proto);

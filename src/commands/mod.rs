@@ -10,6 +10,7 @@ pub mod bitmap;
 mod blocking;
 pub mod categories;
 mod client;
+pub mod client_tracking;
 pub mod cluster;
 pub mod command;
 pub mod connection;

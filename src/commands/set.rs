@@ -867,7 +867,9 @@ fn store_plan(coordinator: Coordinator, args: OwnedArgs, operation: Operation) -
                 if operation.is_long(&sets) {
                     return Ok((Some(Work::new(operation, sets, cx.config().set_limits())), reply));
                 }
-                store_here(cx, args, &mut reply, operation)?;
+                let result = operation.result(&sets, cx.config().set_limits());
+                drop(sets);
+                store(cx, args.get(1), result, operation.stored(), &mut reply);
                 Ok((None, reply))
             });
             match begun.await? {

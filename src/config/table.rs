@@ -213,7 +213,6 @@ const NO_TLS: Effect = Accepted("TLS is not there yet, so no TLS port is opened"
 const NO_ACL: Effect = Accepted("access control lists are not there yet; requirepass works");
 const NO_EVICTION: Effect = Accepted("eviction is not there yet, so memory is not limited");
 const NO_SCRIPTS: Effect = Accepted("scripts are not there yet");
-const NO_TRACKING: Effect = Accepted("client-side caching is not there yet");
 const NO_MODULES: Effect = Accepted("modules are not supported");
 const ALWAYS_SANITIZED: Effect = Accepted("every payload is checked in depth");
 const NO_LOGO: Effect = Accepted("the log has no logo");
@@ -294,7 +293,7 @@ directives! {
     io_threads "io-threads": i32 = "1", number(1, 128), AtStart, NO_IO_THREADS; "Threads that read and write sockets"
     io_threads_do_reads "io-threads-do-reads": bool = "no", YesNo, AtStart, NO_IO_THREADS;
         "Whether I/O threads also read"
-    tracking_table_max_keys "tracking-table-max-keys": i64 = "1000000", number(0, i64::MAX), Live, NO_TRACKING;
+    tracking_table_max_keys "tracking-table-max-keys": i64 = "1000000", number(0, i64::MAX), Live, Works;
         "Keys remembered for client-side caching"
 
     // General.

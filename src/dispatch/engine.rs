@@ -7,25 +7,27 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+use super::ahead::Ahead;
 use super::claims::{self, Collector};
 use super::exec;
 use super::gate::{Verdict, admit};
-use super::limits::{self, Passed};
+use super::limits::{self, Passed, parse_limits};
 use super::parts::{Client, Parts};
 use super::routing::{Building, Owner, SpareBatches, owner};
+use super::tracked::{forget_caching, reads};
 use super::turns::ParkedBatches;
 use crate::base::ShardId;
 use crate::base::time::Now;
+use crate::commands::client_tracking::keys_of;
 use crate::commands::monitor;
 use crate::commands::stream_read::asks_to_wait;
 use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
-use crate::keyspace::Db;
-use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, ParseLimits, Reply, Step, peek};
+use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, Reply, Step};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::cx::{DataFn, ServiceFn};
-use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, Message, Ticket, Turn};
+use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, KeysFn, Message, Ticket, Turn};
 use crate::shard::reservations::{Order, TxnId};
 use crate::shard::waiters::{WaitEvent, WaiterId};
 use crate::shard::{Run as TimedRun, Shard};
@@ -50,13 +52,17 @@ const SPARE_BATCHES: usize = 64;
 /// An input buffer larger than this is not kept when it is empty. Bytes.
 const INPUT_KEPT_BYTES_MAX: usize = 4 * 1024;
 
-struct RunningPlan {
-    driver: Driver,
+pub(super) struct RunningPlan {
+    pub(super) driver: Driver,
     session: SessionKey,
     command: &'static Command,
     silent: bool,
     /// When it began, or last came out of a wait: the time that clients spend waiting for data is nobody's work.
     started_ns: u64,
+    /// Shards that have acknowledged invalidations.
+    pub(super) acknowledged: i64,
+    /// The result, while it is held until enough of them have.
+    pub(super) held: Option<Result<Reply, CommandError>>,
     /// Its entry in [`Engine::deadlines`].
     deadline_us: Option<u64>,
 }
@@ -80,7 +86,7 @@ pub struct Engine {
     pub shard: Shard,
     pub(super) table: &'static Table,
     pub(super) clock_ns: fn() -> u64,
-    plans: HashMap<u32, RunningPlan, ahash::RandomState>,
+    pub(super) plans: HashMap<u32, RunningPlan, ahash::RandomState>,
     next_plan: u32,
     /// When waits of plans are over: monotonic microseconds and the plan.
     deadlines: BTreeSet<(u64, u32)>,
@@ -95,9 +101,11 @@ pub struct Engine {
     pub(super) parked_batches: ParkedBatches,
     /// The place of the command that is to run next: its turn has come.
     pub(super) granted: Option<Order>,
-    building: Option<Building>,
+    pub(super) building: Option<Building>,
     spare_batches: SpareBatches,
-    spare_buildings: Vec<Building>,
+    /// Connections, their batches, and how many more shards have acknowledged invalidations.
+    pub(super) acknowledged_batches: Vec<(SessionKey, u64, i64)>,
+    pub(super) spare_buildings: Vec<Building>,
     run: TimedRun,
 }
 
@@ -121,6 +129,7 @@ impl Engine {
             granted: None,
             building: None,
             spare_batches: Vec::new(),
+            acknowledged_batches: Vec::new(),
             spare_buildings: Vec::new(),
             run: TimedRun::begin(0),
         }
@@ -172,7 +181,9 @@ impl Engine {
         if !self.shard.shown.is_empty() {
             self.shard.show_commands();
         }
+        self.broadcast();
         self.pass_on();
+        self.release_batches();
         // A call of this turn may have ended the pause, and nothing else need happen here for a long time.
         self.release_held();
         self.notice_disturbed();
@@ -207,13 +218,17 @@ impl Engine {
 
     /// Hands what commands have to tell to those who wait, here and on other shards. Before any answer leaves: a plan that takes
     /// its waiters back relies on having heard by then whether one was served.
-    fn pass_on(&mut self) {
-        if self.shard.told.is_empty() && self.shard.wait_events.is_empty() {
+    pub(super) fn pass_on(&mut self) {
+        if self.shard.told.is_empty()
+            && self.shard.wait_events.is_empty()
+            && self.shard.tracking.acknowledged.is_empty()
+        {
             return;
         }
         for (shard, run) in std::mem::take(&mut self.shard.told) {
             self.tell(shard, run);
         }
+        self.take_acknowledgements();
         while !self.shard.wait_events.is_empty() {
             for (plan, event) in std::mem::take(&mut self.shard.wait_events) {
                 self.tell_plan(plan, event);
@@ -251,6 +266,7 @@ impl Engine {
             self.shard.serve_ready();
         }
         forget_watches(&mut session, &mut self.shard);
+        self.shard.stop_tracking(&mut session);
         self.pass_on();
         self.run_turns();
         self.notice_disturbed();
@@ -473,6 +489,7 @@ impl Engine {
                     self.shard.metrics.commands.record_rejected(id);
                 }
                 let error = self.refused_in_transaction(session, error, id);
+                forget_caching(session, id.map(|id| self.table.get(id)), self.table);
                 self.shard.metrics.count_error(error.code());
                 let silent = self.silent(session);
                 self.reply_here(session, silent, |reply| reply.error(&error));
@@ -499,6 +516,11 @@ impl Engine {
         } else {
             self.route(session, command, args, granted)
         };
+        if session.tracking.is_some()
+            && let Flow::Next = flow
+        {
+            forget_caching(session, Some(command), self.table);
+        }
         if self.shard.pubsub.is_watched()
             && monitor::is_shown(command)
             && let Flow::Next = flow
@@ -531,14 +553,18 @@ impl Engine {
             Run::Hops(_, plan) if command.row.flags.has(Flags::BLOCKING) && asks_to_wait(args) => {
                 let claims = self.claims(command, args);
                 let args = OwnedArgs::from_args(args);
-                self.start_plan(session, command, claims, |coordinator| plan(coordinator, args))
+                let reads = reads(session, command);
+                self.start_plan(session, command, claims, |coordinator| exec::waiting(coordinator, plan, args, reads))
             }
             Run::Hops(f, plan) => match owner(command, args, self.shard.slots, self.shard.id) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => {
                     let claims = self.claims(command, args);
                     let args = OwnedArgs::from_args(args);
-                    self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args))
+                    let reads = reads(session, command);
+                    self.start_plan(session, command, claims, |coordinator| {
+                        exec::isolated(coordinator, plan, args, reads)
+                    })
                 }
             },
             Run::Steps(f, _)
@@ -550,7 +576,8 @@ impl Engine {
             Run::Steps(_, plan) => {
                 let claims = self.claims(command, args);
                 let args = OwnedArgs::from_args(args);
-                self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args))
+                let reads = reads(session, command);
+                self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args, reads))
             }
             Run::Server(plan) => {
                 let claims = self.claims(command, args);
@@ -606,6 +633,7 @@ impl Engine {
         let silent = self.silent(session);
         self.count(session, command);
         let touch = !session.no_touch;
+        let remember: Option<KeysFn> = reads(session, command).map(|_| keys_of as KeysFn);
         if shard != self.shard.id {
             self.shard.metrics.hops_out += 1;
             let part = BatchCommand {
@@ -617,6 +645,7 @@ impl Engine {
                 proto: session.proto,
                 touch,
                 part: false,
+                remember,
             };
             let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
             building.send(shard, part, (0..args.len()).map(|at| (args, at)), silent, &mut self.spare_batches);
@@ -625,6 +654,10 @@ impl Engine {
         self.shard.metrics.commands_processed += 1;
         let latency = self.shard.config.latency_tracking;
         self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        if remember.is_some() || !self.shard.tracking.is_idle() {
+            self.data_tracked(session, command, f, args, silent, remember);
+            return Flow::Next;
+        }
         let (db, proto) = (session.db, session.proto);
         if self.building.is_none() && session.pending.is_empty() {
             let out = &mut session.out;
@@ -673,7 +706,8 @@ impl Engine {
 
     /// On whose behalf a session's commands run.
     pub(super) fn client(&self, session: &Session) -> Client {
-        Client { db: session.db, proto: session.proto, touch: !session.no_touch, home: self.shard.id }
+        let (db, proto, touch, remembers) = (session.db, session.proto, !session.no_touch, session.remembers());
+        Client { db, proto, touch, remembers, home: self.shard.id }
     }
 
     /// A command that is run here and on other shards, with all its arguments.
@@ -702,7 +736,8 @@ impl Engine {
         building.reply_here(false, |reply| shard.run(run, id, db, touch, args, reply));
         for &other in others {
             self.shard.metrics.hops_out += 1;
-            let part = BatchCommand { run, id, argc: 0, first: 0, db, proto, touch, part: true };
+            let remember = None;
+            let part = BatchCommand { run, id, argc: 0, first: 0, db, proto, touch, part: true, remember };
             let all = (0..args.len()).map(|at| (args, at));
             building.send(other, part, all, false, &mut self.spare_batches);
         }
@@ -792,6 +827,7 @@ impl Engine {
             db: session.db,
             proto: session.proto,
             touch: !session.no_touch,
+            remembers: session.remembers(),
             now: self.shard.now,
             clock_ns: self.clock_ns,
         };
@@ -799,7 +835,16 @@ impl Engine {
         session.plan_running = true;
         session.pending.push_back(Pending::Plan(None));
         let started_ns = (self.clock_ns)();
-        let plan = RunningPlan { driver, session: session.key, command, silent, started_ns, deadline_us: None };
+        let plan = RunningPlan {
+            driver,
+            session: session.key,
+            command,
+            silent,
+            started_ns,
+            acknowledged: 0,
+            held: None,
+            deadline_us: None,
+        };
         self.plans.insert(id, plan);
         if let Some(result) = self.drive(id) {
             self.finish_plan(id, session, result);
@@ -809,7 +854,7 @@ impl Engine {
 
     /// Runs a plan as far as it gets and sends its calls. Returns its result when it is done.
     fn drive(&mut self, id: u32) -> Option<Result<Reply, CommandError>> {
-        let plan = self.plans.get_mut(&id)?;
+        let plan = self.plans.get_mut(&id).filter(|plan| plan.held.is_none())?;
         let progress = plan.driver.drive();
         for (shard, call, what) in plan.driver.take_outgoing() {
             let ticket = Ticket(u64::from(id) << 32 | u64::from(call));
@@ -836,7 +881,9 @@ impl Engine {
             }
             Progress::Done(result) => {
                 self.set_deadline(id, None);
-                Some(result)
+                let plan = self.plans.get_mut(&id)?;
+                plan.held = Some(result);
+                plan.take_held()
             }
         }
     }
@@ -873,17 +920,21 @@ impl Engine {
 
     /// Runs a plan that something has come for, and ends it if it is done.
     fn go_on(&mut self, id: u32) {
-        let key = self.plans[&id].session;
         if let Some(result) = self.drive(id) {
-            match self.shard.sessions.take(key) {
-                Some(mut session) => {
-                    self.finish_plan(id, &mut session, result);
-                    self.settle(session);
-                }
-                None => {
-                    // The client has gone meanwhile; its command was run to the end all the same.
-                    self.plans.remove(&id);
-                }
+            self.conclude(id, result);
+        }
+    }
+
+    /// A plan is done, and its reply may leave.
+    pub(super) fn conclude(&mut self, id: u32, result: Result<Reply, CommandError>) {
+        match self.shard.sessions.take(self.plans[&id].session) {
+            Some(mut session) => {
+                self.finish_plan(id, &mut session, result);
+                self.settle(session);
+            }
+            None => {
+                // The client has gone meanwhile; its command was run to the end all the same.
+                self.plans.remove(&id);
             }
         }
     }
@@ -916,13 +967,14 @@ impl Engine {
         }
         session.plan_running = false;
         session.blocked = None;
-        let last = session.pending.back_mut().expect("the plan is the last pending entry while it runs");
-        *last = Pending::Plan(Some(reply));
+        forget_caching(session, Some(plan.command), self.table);
+        let its_own = session.pending.iter_mut().rev().find(|entry| matches!(entry, Pending::Plan(None)));
+        *its_own.expect("the plan is pending while it runs") = Pending::Plan(Some(reply));
         self.drain_pending(session);
     }
 
     /// Writes everything that is ready to the output, in order.
-    fn drain_pending(&mut self, session: &mut Session) {
+    pub(super) fn drain_pending(&mut self, session: &mut Session) {
         while session.pending.front().is_some_and(Pending::ready) {
             match session.pending.pop_front() {
                 Some(Pending::Batch(mut batch)) => {
@@ -932,6 +984,7 @@ impl Engine {
                 Some(Pending::Plan(reply)) => {
                     session.out.append(&mut reply.expect("it is ready"));
                 }
+                Some(Pending::Message(mut messages)) => session.out.append(&mut messages),
                 None => break,
             }
         }
@@ -958,6 +1011,7 @@ impl Engine {
         pending.outstanding = 0;
         for (source, message) in building.messages.drain(..).enumerate() {
             let Some((shard, mut batch)) = message else { continue };
+            batch.home = self.shard.id;
             batch.session = Some(session.key);
             batch.seq = pending.seq;
             batch.source = source as u16;
@@ -1017,7 +1071,8 @@ impl Engine {
             std::mem::swap(&mut source.reply, &mut batch.reply);
             std::mem::swap(&mut source.ends, &mut batch.ends);
             waiting.outstanding -= 1;
-            if waiting.outstanding == 0 {
+            waiting.fences += i64::from(batch.fences);
+            if waiting.is_complete() {
                 self.drain_pending(&mut session);
             }
             self.settle(session);
@@ -1135,49 +1190,5 @@ impl Engine {
     fn count(&mut self, session: &mut Session, command: &'static Command) {
         session.commands += 1;
         session.last_command = Some(command.id);
-    }
-}
-
-/// Looks a few commands ahead in a pipeline and asks for the memory that they will want: for a slot four commands before it is
-/// needed, for the record behind it two. With several shards most keys are elsewhere, and the owner does the same for the
-/// batches that it gets.
-#[derive(Default)]
-struct Ahead {
-    /// How far it has looked.
-    seen: usize,
-    /// Hashes of the keys whose slots were asked for, the oldest first.
-    hashes: [u64; AHEAD],
-    count: usize,
-}
-
-/// Commands between asking for a key's slot and running its command.
-const AHEAD: usize = 4;
-
-impl Ahead {
-    #[inline]
-    fn look(&mut self, input: &[u8], at: usize, db: &Db) {
-        self.seen = self.seen.max(at);
-        // One command leaves the window and one enters; at the start of a read it is filled.
-        self.count = self.count.saturating_sub(1);
-        while self.count < AHEAD {
-            let Some(glance) = peek::glance(&input[self.seen..]) else { break };
-            self.seen += glance.len;
-            let hash = db.hash(glance.key);
-            db.prefetch(hash);
-            self.hashes.rotate_left(1);
-            self.hashes[AHEAD - 1] = hash;
-            self.count += 1;
-            if self.count > AHEAD / 2 {
-                db.prefetch_record(self.hashes[AHEAD / 2 - 1]);
-            }
-        }
-    }
-}
-
-fn parse_limits(session: &Session, shard: &Shard) -> ParseLimits {
-    ParseLimits {
-        bulk_bytes_max: shard.config.proto_max_bulk_len,
-        authenticated: !session.must_authenticate(&shard.config),
-        ..ParseLimits::default()
     }
 }

@@ -13,18 +13,22 @@
 //!
 //! Absent on purpose: undoing. A command that fails leaves its error in the reply, and the others run, as in Redis.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::claims::Collector;
 use super::engine::{Engine, Flow};
 use super::parts::{Client, Condition, Parts};
+use crate::base::ShardId;
+use crate::commands::client_tracking::keys_of;
 use crate::commands::table::{Command, Flags, PlanFn, Run, SessionCx, SessionFn, table};
 use crate::commands::transaction::forget_watches;
 use crate::metrics::CommandId;
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::session::{Queued, Session, WatchedKey};
 use crate::shard::Shard;
-use crate::txn::{Coordinator, Plan};
+use crate::shard::slots::SlotMap;
+use crate::txn::{Coordinator, Origin, Plan};
 
 /// Commands that are not queued between MULTI and EXEC.
 const RUN_INSIDE_MULTI: [&str; 6] = ["discard", "exec", "multi", "quit", "reset", "watch"];
@@ -34,9 +38,49 @@ pub fn runs_inside_multi(command: &Command) -> bool {
     command.parent.is_none() && RUN_INSIDE_MULTI.contains(&command.row.name)
 }
 
-/// Runs a plan of several steps as one.
-pub fn isolated(coordinator: Coordinator, plan: PlanFn, args: OwnedArgs) -> Plan {
-    Box::pin(async move { coordinator.isolated(async { plan(coordinator.clone(), args).await }).await })
+/// Runs a plan of several steps as one. If the keys that `reads` finds are to be remembered for the client, that is a part of it.
+pub fn isolated(coordinator: Coordinator, plan: PlanFn, args: OwnedArgs, reads: Option<CommandId>) -> Plan {
+    Box::pin(async move {
+        let steps = async {
+            let Some(id) = reads else { return plan(coordinator.clone(), args).await };
+            let keys = ReadKeys::of(id, args.as_args(), coordinator.slots());
+            let result = plan(coordinator.clone(), args).await;
+            keys.remember(&coordinator).await;
+            result
+        };
+        coordinator.isolated(steps).await
+    })
+}
+
+/// A plan that may wait for data. What it is told by somebody else's write comes after the invalidation of that, so the keys are
+/// remembered before.
+pub fn waiting(coordinator: Coordinator, plan: PlanFn, args: OwnedArgs, reads: Option<CommandId>) -> Plan {
+    Box::pin(async move {
+        if let Some(id) = reads {
+            ReadKeys::of(id, args.as_args(), coordinator.slots()).remember(&coordinator).await;
+        }
+        plan(coordinator, args).await
+    })
+}
+
+/// The keys that a command reads, by owner.
+struct ReadKeys(BTreeMap<ShardId, Vec<Vec<u8>>>);
+
+impl ReadKeys {
+    fn of(id: CommandId, args: Args<'_>, slots: SlotMap) -> ReadKeys {
+        let mut by_owner: BTreeMap<ShardId, Vec<Vec<u8>>> = BTreeMap::new();
+        keys_of(id, args, &mut |key| by_owner.entry(slots.shard_of(key)).or_default().push(key.to_vec()));
+        ReadKeys(by_owner)
+    }
+
+    async fn remember(self, coordinator: &Coordinator) {
+        let call =
+            |(owner, keys): (ShardId, Vec<Vec<u8>>)| coordinator.call(owner, move |shard| shard.remember_keys(&keys));
+        let calls: Vec<_> = self.0.into_iter().map(call).collect();
+        for call in calls {
+            call.await;
+        }
+    }
 }
 
 /// Whether none of these keys of this shard has changed, or come to its end, since it was watched.
@@ -196,8 +240,8 @@ async fn look_at_watched(coordinator: &Coordinator, watches: &[WatchedKey]) -> b
 }
 
 async fn run_all(coordinator: &Coordinator, commands: Vec<Queued>, reply: &mut Reply) {
-    let origin = *coordinator.origin();
-    let mut client = Client { db: origin.db, proto: origin.proto, touch: origin.touch, home: origin.shard };
+    let Origin { db, proto, touch, remembers, shard: home, .. } = *coordinator.origin();
+    let mut client = Client { db, proto, touch, remembers, home };
     let mut parts = Parts::of_exec();
     for Queued { id, args } in commands {
         let command = table().get(id);
@@ -247,7 +291,8 @@ async fn run_for_session(
             shard.metrics.count_error(error.code());
             shard.metrics.commands.record_failed(command.id);
         }
-        let client = Client { db: session.db, proto: session.proto, touch: !session.no_touch, ..client };
+        let (db, proto, touch) = (session.db, session.proto, !session.no_touch);
+        let client = Client { db, proto, touch, remembers: session.remembers(), ..client };
         shard.sessions.give_back(session);
         count(shard, command.id, begun_ns);
         (reply, client)
@@ -267,7 +312,12 @@ async fn run_plan(
     reply: &mut Reply,
 ) {
     let begun_ns = (coordinator.origin().clock_ns)();
+    let reads = (client.remembers && command.row.flags.has(Flags::READONLY))
+        .then(|| ReadKeys::of(command.id, args.as_args(), coordinator.slots()));
     let outcome = plan(coordinator.within(client.db, client.proto, client.touch), args).await;
+    if let Some(keys) = reads {
+        keys.remember(coordinator).await;
+    }
     let failed = outcome.as_ref().err().map(|error| error.code().to_owned());
     match outcome {
         Ok(mut own) => reply.append(&mut own),

@@ -5,7 +5,9 @@
 
 use crate::base::time::Now;
 use crate::config::{Config, OutputLimit};
+use crate::resp::ParseLimits;
 use crate::session::Session;
+use crate::shard::Shard;
 
 /// Input that a client may have waiting before it has authenticated. Bytes.
 const INPUT_BYTES_MAX_BEFORE_AUTH: usize = 1024 * 1024;
@@ -59,4 +61,13 @@ pub fn check(session: &mut Session, config: &Config, now: Now) -> Option<Passed>
         session.over_soft_limit_since_us = None;
     }
     None
+}
+
+/// What the parser may take in from a client.
+pub fn parse_limits(session: &Session, shard: &Shard) -> ParseLimits {
+    ParseLimits {
+        bulk_bytes_max: shard.config.proto_max_bulk_len,
+        authenticated: !session.must_authenticate(&shard.config),
+        ..ParseLimits::default()
+    }
 }

@@ -14,6 +14,7 @@
 //!
 //! Absent on purpose: what a command does (`commands`), how plans wait for each other (`txn`).
 
+mod ahead;
 mod claims;
 mod engine;
 mod exec;
@@ -27,6 +28,9 @@ mod routing;
 mod simulation;
 #[cfg(test)]
 mod simulation_pubsub;
+#[cfg(test)]
+mod simulation_tracking;
+mod tracked;
 mod turns;
 
 pub use engine::{Delivery, Engine};

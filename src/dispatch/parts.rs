@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use super::routing::{Owner, owner};
 use crate::base::{DbIndex, ShardId};
-use crate::commands::table::{Command, Run};
+use crate::commands::client_tracking::keys_of;
+use crate::commands::table::{Command, Flags, Run};
 use crate::resp::{Args, Reply, Resp};
 use crate::session::{Merge, PendingBatch, Route, Source};
 use crate::shard::Shard;
 use crate::shard::cx::DataFn;
-use crate::shard::message::{Batch, BatchCommand};
+use crate::shard::message::{Batch, BatchCommand, KeysFn};
 use crate::shard::slots::SlotMap;
 use crate::txn::Coordinator;
 
@@ -31,6 +32,8 @@ pub struct Client {
     pub proto: Resp,
     /// Whether lookups touch keys.
     pub touch: bool,
+    /// Whether the keys that it reads are remembered for it.
+    pub remembers: bool,
     /// The shard of the connection: data commands without keys run there.
     pub home: ShardId,
 }
@@ -38,8 +41,9 @@ pub struct Client {
 impl Client {
     /// A command of this client, or a part of one that is counted elsewhere.
     fn command(&self, command: &Command, run: DataFn, part: bool) -> BatchCommand {
-        let Client { db, proto, touch, .. } = *self;
-        BatchCommand { run, id: command.id, argc: 0, first: 0, db, proto, touch, part }
+        let Client { db, proto, touch, remembers, .. } = *self;
+        let remember: Option<KeysFn> = (remembers && command.row.flags.has(Flags::READONLY)).then_some(keys_of);
+        BatchCommand { run, id: command.id, argc: 0, first: 0, db, proto, touch, part, remember }
     }
 }
 

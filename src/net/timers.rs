@@ -51,6 +51,7 @@ impl Timers {
         if engine.shard.active_expire && now.mono_us >= self.expire_from_us && engine.shard.keyspace.has_expiry() {
             self.expire(engine, now, clock);
             engine.serve_ready();
+            engine.broadcast();
             engine.notice_disturbed();
         }
         if engine.shard.config.timeout > 0 && now.mono_us >= self.idle_from_us {
@@ -76,7 +77,8 @@ impl Timers {
     fn expire(&mut self, engine: &mut Engine, now: Now, clock: &Clock) {
         let shard = &mut engine.shard;
         let databases = shard.keyspace.dbs().len();
-        let mut observers = Observers { waiters: &mut shard.waiters, watched: &mut shard.watched };
+        let mut observers =
+            Observers { waiters: &mut shard.waiters, watched: &mut shard.watched, tracking: &mut shard.tracking };
         let begun_us = clock.mono_us();
         let effort = u64::from(shard.config.active_expire_effort.max(1)) - 1;
         let cycle_us = EXPIRE_CYCLE_US + effort * EXPIRE_CYCLE_US_PER_EFFORT;
@@ -86,7 +88,7 @@ impl Timers {
             let (events, config) = (&mut shard.events, &shard.config);
             let db = shard.keyspace.db_mut(index);
             while let Some(Parts { key, result: expired, dead }) = db.expire_parts(now.millis(), |key, object| {
-                observers.changed(index, key);
+                observers.expired(index, key);
                 expire_fields(object, now.millis())
             }) {
                 if expired > 0 {
@@ -105,7 +107,7 @@ impl Timers {
             }
             loop {
                 let progress = db.expire_due(now.millis(), EXPIRE_STEP, |record| {
-                    observers.changed(index, record.key());
+                    observers.expired(index, record.key());
                     events.note(config, EventClass::EXPIRED, "expired", index, record.key());
                 });
                 shard.metrics.expired_keys += progress.expired as u64;

@@ -10,10 +10,12 @@
 
 mod outbox;
 mod table;
+mod tracking;
 mod transaction;
 
 pub use outbox::{Merge, Pending, PendingBatch, Route, Source};
 pub use table::Sessions;
+pub use tracking::{Redirect, TrackedSession};
 pub use transaction::{Queued, Transaction, WatchedKey};
 
 use std::collections::VecDeque;
@@ -105,6 +107,8 @@ pub struct Session {
     pub authenticated: bool,
     /// What it is subscribed to.
     pub subscriptions: Subscriptions,
+    /// CLIENT TRACKING.
+    pub tracking: Option<Box<TrackedSession>>,
     /// CLIENT REPLY.
     pub reply_mode: ReplyMode,
     /// CLIENT NO-EVICT.
@@ -188,6 +192,7 @@ impl Session {
             proto: Resp::V2,
             authenticated: false,
             subscriptions: Subscriptions::default(),
+            tracking: None,
             reply_mode: ReplyMode::On,
             no_evict: false,
             no_touch: false,
@@ -237,7 +242,7 @@ impl Session {
             || self.paused
             || self.parked
             || self.ordered
-            || self.pending.len() >= BATCHES_IN_FLIGHT_MAX
+            || (self.pending.len() >= BATCHES_IN_FLIGHT_MAX && self.in_flight() >= BATCHES_IN_FLIGHT_MAX)
             || self.closing != Closing::No
     }
 
@@ -256,6 +261,40 @@ impl Session {
     /// Bytes of replies held in memory for it.
     pub fn output_held(&self) -> usize {
         self.out.total_bytes() + self.sending_bytes + self.pending.iter().map(Pending::bytes).sum::<usize>()
+    }
+
+    /// Whether the keys that its next command reads are to be remembered.
+    #[inline]
+    pub fn remembers(&self) -> bool {
+        self.tracking.as_ref().is_some_and(|tracking| tracking.remembers())
+    }
+
+    /// Sends a message behind each of the entries that are pending now: whichever of them holds what it is about, it follows at once.
+    pub fn push_behind_pending(&mut self, frame: &Reply) {
+        let mut pending = VecDeque::with_capacity(self.pending.len() * 2);
+        for entry in self.pending.drain(..) {
+            match entry {
+                Pending::Message(mut messages) => {
+                    messages.append_copy(frame);
+                    pending.push_back(Pending::Message(messages));
+                }
+                entry => {
+                    if !matches!(pending.back(), None | Some(Pending::Message(_))) {
+                        pending.push_back(Pending::message(frame));
+                    }
+                    pending.push_back(entry);
+                }
+            }
+        }
+        if !matches!(pending.back(), Some(Pending::Message(_))) {
+            pending.push_back(Pending::message(frame));
+        }
+        self.pending = pending;
+    }
+
+    /// How many of its reads and plans wait for other shards.
+    fn in_flight(&self) -> usize {
+        self.pending.iter().filter(|entry| !matches!(entry, Pending::Message(_))).count()
     }
 
     /// Asks for the connection to be closed once everything before this has been answered.

@@ -84,15 +84,25 @@ pub enum Pending {
     Batch(PendingBatch),
     /// A plan; its reply is written here when it is done. What comes behind it waits unparsed.
     Plan(Option<Reply>),
+    /// Messages that are to follow what was pending when they came.
+    Message(Reply),
 }
 
 impl Pending {
     /// Whether nothing more is awaited.
     pub fn ready(&self) -> bool {
         match self {
-            Pending::Batch(b) => b.outstanding == 0,
+            Pending::Batch(b) => b.is_complete(),
             Pending::Plan(reply) => reply.is_some(),
+            Pending::Message(_) => true,
         }
+    }
+
+    /// A message, in the protocol that it is encoded in.
+    pub fn message(frame: &Reply) -> Pending {
+        let mut message = Reply::default();
+        message.append_copy(frame);
+        Pending::Message(message)
     }
 
     /// Bytes of replies held.
@@ -100,6 +110,7 @@ impl Pending {
         match self {
             Pending::Batch(b) => b.sources.iter().map(|s| s.reply.total_bytes()).sum(),
             Pending::Plan(reply) => reply.as_ref().map_or(0, Reply::total_bytes),
+            Pending::Message(messages) => messages.total_bytes(),
         }
     }
 }
@@ -115,17 +126,26 @@ pub struct PendingBatch {
     pub sources: Vec<Source>,
     /// Messages that have not come back.
     pub outstanding: u16,
+    /// Shards that have yet to acknowledge invalidations (`tracking`). Below zero when one has done so before the message has come back
+    /// that counts it.
+    pub fences: i64,
 }
 
 /// Reply buffers larger than this are not kept for the next batch. Bytes.
 const KEPT_BYTES_MAX: usize = 16 * 1024;
 
 impl PendingBatch {
+    /// Whether all replies are here and may leave.
+    pub fn is_complete(&self) -> bool {
+        self.outstanding == 0 && self.fences == 0
+    }
+
     /// Empties it for another batch; false if its buffers grew too large to be kept.
     pub fn clear(&mut self) -> bool {
         self.routes.clear();
         self.sources.iter_mut().for_each(Source::clear);
         self.outstanding = 0;
+        self.fences = 0;
         self.routes.capacity() <= 2048 && self.sources.iter().all(|s| s.reply.allocated_bytes() <= KEPT_BYTES_MAX)
     }
 

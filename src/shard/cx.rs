@@ -22,6 +22,7 @@ use crate::shard::events::KeyEvents;
 use crate::shard::slots::SlotMap;
 use crate::shard::waiters::Waiters;
 use crate::shard::watched::Watched;
+use crate::tracking::Tracking;
 use crate::types::{DataType, Object};
 
 /// A handler that reads one shard's data.
@@ -96,6 +97,8 @@ pub struct Observers<'a> {
     pub waiters: &'a mut Waiters,
     /// Keys that clients watch.
     pub watched: &'a mut Watched,
+    /// Who may have a copy.
+    pub tracking: &'a mut Tracking,
 }
 
 impl Observers<'_> {
@@ -104,6 +107,15 @@ impl Observers<'_> {
     pub fn changed(&mut self, db: DbIndex, key: &[u8]) {
         self.waiters.signal(db, key);
         self.watched.touch(db, key);
+        self.tracking.changed(key, false);
+    }
+
+    /// A key has come to its end, with nobody to blame.
+    #[inline]
+    pub fn expired(&mut self, db: DbIndex, key: &[u8]) {
+        self.waiters.signal(db, key);
+        self.watched.touch(db, key);
+        self.tracking.changed(key, true);
     }
 }
 
@@ -202,7 +214,7 @@ impl<'a> ReadCx<'a> {
             metrics.expired_keys += 1;
             metrics.changes += 1;
             events.note(config, EventClass::EXPIRED, "expired", *db, key);
-            observers.changed(*db, key);
+            observers.expired(*db, key);
         }
         if counted {
             metrics.keyspace_hits += u64::from(found.is_some());
@@ -501,7 +513,7 @@ impl<'a> WriteCx<'a> {
             metrics.expired_keys += 1;
             metrics.changes += 1;
             events.note(config, EventClass::EXPIRED, "expired", *index, key);
-            observers.changed(*index, key);
+            observers.expired(*index, key);
         }
         if !create {
             return Ok(None);
@@ -593,7 +605,7 @@ impl<'a> WriteCx<'a> {
                 metrics.expired_keys += 1;
                 metrics.changes += 1;
                 events.note(config, EventClass::EXPIRED, "expired", *index, key);
-                observers.changed(*index, key);
+                observers.expired(*index, key);
                 match number {
                     Ok(number) => {
                         expired.assign(NewValue::Int(number), None, access.fresh(now));

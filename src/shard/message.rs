@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use super::Shard;
 use super::cx::DataFn;
 use super::reservations::{Claims, Order, TxnId};
-use crate::base::DbIndex;
+use crate::base::{DbIndex, ShardId};
 use crate::metrics::CommandId;
 use crate::resp::{Args, OwnedArgs};
 use crate::resp::{Mark, Reply, Resp};
@@ -146,13 +146,20 @@ pub struct BatchCommand {
     pub touch: bool,
     /// Whether it is a part of a command that its own shard counts.
     pub part: bool,
+    /// Finds the keys that it reads, if they are to be remembered for the client (CLIENT TRACKING).
+    pub remember: Option<KeysFn>,
 }
+
+/// Hands each key of a command to the visitor.
+pub type KeysFn = fn(CommandId, Args<'_>, &mut dyn FnMut(&[u8]));
 
 /// Commands of one read of one connection that belong to one shard; then their replies. The box goes there and back and
 /// is used again, so a hop allocates nothing.
 #[derive(Default)]
 pub struct Batch {
-    /// The connection, on the shard that sent it.
+    /// The shard that sent it.
+    pub home: ShardId,
+    /// The connection, on that shard.
     pub session: Option<SessionKey>,
     /// The connection's number for this read.
     pub seq: u64,
@@ -166,6 +173,8 @@ pub struct Batch {
     pub reply: Reply,
     /// Where each reply ends.
     pub ends: Vec<Mark>,
+    /// Shards that will acknowledge invalidations; the replies are held until they have.
+    pub fences: u32,
 }
 
 /// A batch whose buffers grew past this is not kept for reuse. Bytes.
@@ -200,6 +209,7 @@ impl Batch {
         self.args.clear();
         self.reply.clear();
         self.ends.clear();
+        self.fences = 0;
         self.args.allocated_bytes() + self.reply.allocated_bytes() <= SPARE_BYTES_MAX && self.commands.capacity() <= 512
     }
 }

@@ -14,6 +14,7 @@ pub mod message;
 pub mod reservations;
 pub mod slots;
 pub mod subscribers;
+pub mod tracked;
 pub mod waiters;
 pub mod watched;
 
@@ -30,6 +31,7 @@ use crate::pubsub::PubSub;
 use crate::resp::Args;
 use crate::resp::Reply;
 use crate::session::{SessionKey, Sessions};
+use crate::tracking::{Client, Fence, HeldReply, Tracking};
 use access::AccessPolicy;
 use cx::{DataCx, DataFn, Observers};
 use events::KeyEvents;
@@ -125,6 +127,8 @@ pub struct Shard {
     pub late: [Reply; 2],
     /// Keys that clients of any shard watch.
     pub watched: Watched,
+    /// Which clients may have copies of keys.
+    pub tracking: Tracking,
     /// Which keys transactions have reserved, and what waits for that to end.
     pub reservations: Reservations,
     /// A monotonic clock in nanoseconds: times commands, and gives transactions their places. All shards have the same.
@@ -182,6 +186,7 @@ impl Shard {
             shown: Vec::new(),
             late: Default::default(),
             watched: Watched::default(),
+            tracking: Tracking::default(),
             reservations: Reservations::default(),
             clock_ns: seed.clock_ns,
             wait_events: Vec::new(),
@@ -202,7 +207,11 @@ impl Shard {
             config: &self.config,
             rng: &mut self.rng,
             events: &mut self.events,
-            observers: Observers { waiters: &mut self.waiters, watched: &mut self.watched },
+            observers: Observers {
+                waiters: &mut self.waiters,
+                watched: &mut self.watched,
+                tracking: &mut self.tracking,
+            },
             touch,
             shard: self.id,
             slots: self.slots,
@@ -237,7 +246,9 @@ impl Shard {
     /// Runs commands of a batch and leaves the replies in it: as separate commands, after each of which waiters are served, or
     /// (`together`) as steps of one transaction, after which the caller has them served.
     pub fn run_batch(&mut self, batch: &mut Batch, commands: Range<usize>, together: bool) {
-        let Batch { commands: all, args, reply, ends, .. } = batch;
+        let Batch { home, session, seq, commands: all, args, reply, ends, fences, .. } = batch;
+        let client = session.map(|session| Client { home: *home, session });
+        let fence = session.map(|session| Fence { home: *home, reply: HeldReply::Batch { session, seq: *seq } });
         let (clock_ns, latency) = (self.clock_ns, self.config.latency_tracking);
         // Parts of one command are timed with it, by whoever started it.
         let timed = !together || all[commands.clone()].iter().any(|command| !command.part);
@@ -248,8 +259,18 @@ impl Shard {
             }
             let args = args.command(command.first, command.argc);
             reply.set_proto(command.proto);
-            self.run(command.run, command.id, command.db, command.touch, args, reply);
             if !together {
+                self.tracking.actor = client;
+            }
+            self.run(command.run, command.id, command.db, command.touch, args, reply);
+            if let Some(keys) = command.remember {
+                self.remember(keys, command.id, args);
+            }
+            if !together {
+                self.tracking.actor = None;
+                if self.tracking.has_news() {
+                    *fences += self.send_invalidations(fence, None);
+                }
                 self.serve_ready();
             }
             ends.push(reply.mark());

@@ -24,6 +24,7 @@ use super::Shard;
 use super::cx::WriteCx;
 use crate::base::{DbIndex, ShardId};
 use crate::resp::{CommandError, Reply, Resp};
+use crate::tracking::{Fence, HeldReply};
 
 /// Tries to serve a waiter from one key, on its owner: true if the reply was written, false if there is nothing for it yet. An
 /// error ends the wait, but for [`CommandError::WrongType`] once the client waits: a key that becomes something else is waited out.
@@ -212,6 +213,9 @@ impl Shard {
         if !self.events.is_empty() {
             self.publish_events();
         }
+        if self.tracking.has_news() {
+            self.send_invalidations(None, None);
+        }
     }
 
     #[cold]
@@ -262,14 +266,26 @@ impl Shard {
                 return;
             };
             let mut reply = Reply::with_proto(waiter.proto);
+            self.tracking.actor = None;
             let result = match serve(&mut WriteCx::new(self.data_cx(db, true)), key, &mut reply) {
                 Ok(true) => Ok(reply),
                 Ok(false) | Err(CommandError::WrongType) => continue,
                 Err(error) => Err(error),
             };
             self.waiters.cancel(id);
+            if self.tracking.has_news() {
+                self.hold_served(id);
+            }
             self.tell_waiter(id, WaitEvent::Served(result));
         }
+    }
+
+    /// Tells who has read what serving a waiter has changed, and has its reply held until they know.
+    #[cold]
+    fn hold_served(&mut self, id: WaiterId) {
+        let reply = HeldReply::Plan(id.plan);
+        let awaited = i64::from(self.send_invalidations(Some(Fence { home: id.home, reply }), None));
+        self.tell(id.home, move |home| home.tracking.acknowledged.push((reply, -awaited)));
     }
 
     /// Sends an event to the plan that waits.

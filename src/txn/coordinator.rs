@@ -22,6 +22,7 @@ use crate::shard::message::{Answer, CallFn, Standing, TurnFn};
 use crate::shard::reservations::{Access, Claims, Order, TxnId};
 use crate::shard::slots::SlotMap;
 use crate::shard::waiters::WaitEvent;
+use crate::tracking::{Client, Fence, HeldReply};
 use crate::types::{DataType, Object};
 
 /// A command that takes more than one step. Its output is the reply, or the error.
@@ -44,6 +45,8 @@ pub struct Origin {
     pub proto: Resp,
     /// Whether its lookups touch keys.
     pub touch: bool,
+    /// Whether the keys that it reads are remembered for it.
+    pub remembers: bool,
     /// When the command came.
     pub now: Now,
     /// The shard's monotonic clock, in nanoseconds.
@@ -75,6 +78,8 @@ struct Port {
     waits: Option<Option<u64>>,
     /// What a plan that waits has been told and has not taken note of.
     events: VecDeque<WaitEvent>,
+    /// Shards that acknowledge invalidations before the reply may leave.
+    fences: u32,
     /// Whether the plan's keys are reserved and it has its turn on all shards.
     held: bool,
 }
@@ -119,6 +124,21 @@ impl Coordinator {
         TxnId { home: self.origin.shard, number: u64::from(self.origin.plan) }
     }
 
+    /// The connection, as the tables of who has read what name it.
+    pub fn client(&self) -> Client {
+        Client { home: self.origin.shard, session: self.origin.session }
+    }
+
+    /// The plan's reply, as something that is held until invalidations have arrived.
+    pub fn fence(&self) -> Fence {
+        Fence { home: self.origin.shard, reply: HeldReply::Plan(self.origin.plan) }
+    }
+
+    /// So many more shards acknowledge to [`Coordinator::fence`].
+    pub fn hold_for(&self, shards: u32) {
+        self.port.borrow_mut().fences += shards;
+    }
+
     /// Whether what the plan does now is isolated: its keys are reserved on all shards, be it by itself or by the transaction
     /// around it.
     pub fn is_held(&self) -> bool {
@@ -132,9 +152,16 @@ impl Coordinator {
         port.outgoing.push((shard, u32::try_from(slot).expect("a plan makes few calls"), what));
         drop(port);
         let port = self.port.clone();
-        poll_fn(move |_| match port.borrow_mut().answers[slot].take() {
-            Some(answer) => Poll::Ready(*answer.downcast::<T>().expect("the call returned this type")),
-            None => Poll::Pending,
+        poll_fn(move |_| {
+            let mut port = port.borrow_mut();
+            match port.answers[slot].take() {
+                Some(answer) => {
+                    let (fences, result) = *answer.downcast::<(u32, T)>().expect("the call returned this type");
+                    port.fences += fences;
+                    Poll::Ready(result)
+                }
+                None => Poll::Pending,
+            }
         })
     }
 
@@ -145,16 +172,18 @@ impl Coordinator {
         T: Send + 'static,
         F: FnOnce(&mut Shard) -> T + Send + 'static,
     {
-        let (held, txn) = (self.is_held(), self.txn());
+        let (held, txn, client, fence) = (self.is_held(), self.txn(), self.client(), self.fence());
         self.send(
             shard,
             Outgoing::Call(Box::new(move |shard| {
+                shard.tracking.actor = Some(client);
                 let result = f(shard);
+                let fences = end_step(shard, fence);
                 // Who waits for what a transaction changes is served after it.
                 if held {
                     shard.defer_ready(txn);
                 }
-                Box::new(result) as Box<dyn Any + Send>
+                Box::new((fences, result)) as Box<dyn Any + Send>
             })),
         )
     }
@@ -378,7 +407,12 @@ impl Coordinator {
         T: Send + 'static,
         F: FnOnce(&mut Shard) -> T + Send + 'static,
     {
-        let run: TurnFn = Box::new(move |shard, order| Box::new((order, step(shard))) as Answer);
+        let (client, fence) = (self.client(), self.fence());
+        let run: TurnFn = Box::new(move |shard, order| {
+            shard.tracking.actor = Some(client);
+            let result = step(shard);
+            Box::new((end_step(shard, fence), (order, result))) as Answer
+        });
         self.send(shard, Outgoing::Turn { standing, keep, run })
     }
 
@@ -407,6 +441,12 @@ impl Coordinator {
     pub(super) fn next_event(&self) -> Option<WaitEvent> {
         self.port.borrow_mut().events.pop_front()
     }
+}
+
+/// A step is over: tells who has read what it has changed. Returns how many shards acknowledge that.
+fn end_step(shard: &mut Shard, fence: Fence) -> u32 {
+    shard.tracking.actor = None;
+    if shard.tracking.has_news() { shard.send_invalidations(Some(fence), None) } else { 0 }
 }
 
 /// Where a plan stands after it was driven.
@@ -447,6 +487,11 @@ impl Driver {
     /// What the plan sends since the last time: to which shard, under which number, and what.
     pub fn take_outgoing(&mut self) -> Vec<(ShardId, u32, Outgoing)> {
         std::mem::take(&mut self.port.borrow_mut().outgoing)
+    }
+
+    /// How many shards have to acknowledge invalidations before the reply may leave.
+    pub fn fences(&self) -> u32 {
+        self.port.borrow().fences
     }
 
     /// Whether the plan waits for data, and until when if there is a limit, monotonic microseconds.

@@ -38,6 +38,7 @@ mod sort;
 mod sorted_set;
 mod stream;
 mod string;
+mod tracking;
 mod transaction;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -27,6 +27,7 @@ mod pubsub;
 mod run;
 mod script;
 mod sort;
+mod tracking;
 
 use run::Protocol;
 

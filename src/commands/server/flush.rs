@@ -62,18 +62,45 @@ async fn flush(
     only: Option<DbIndex>,
 ) -> Result<crate::resp::Reply, CommandError> {
     let sync = parse(args.as_args())?;
-    let lazy = coordinator
+    let fence = coordinator.fence();
+    let flushed = coordinator
         .transact_all(move |shard| {
             drop_databases(shard, only);
-            shard.config.lazyfree_lazy_user_flush
+            let asides = shard.tracking.set_aside(fence);
+            let lazy = shard.config.lazyfree_lazy_user_flush;
+            Flushed { lazy, has_tracked: shard.tracking.clients > 0, asides }
         })
         .await;
-    if sync.unwrap_or(!lazy[0]) {
+    tell_tracked(&coordinator, &flushed).await;
+    if sync.unwrap_or(!flushed[0].lazy) {
         while coordinator.call_all(free_slice).await.contains(&true) {}
     }
     let mut reply = coordinator.reply();
     reply.ok();
     Ok(reply)
+}
+
+/// What a shard says when its keys have gone.
+struct Flushed {
+    lazy: bool,
+    /// Whether clients of it are tracked.
+    has_tracked: bool,
+    /// Whether somebody may have copies of keys that were here.
+    asides: bool,
+}
+
+/// Tells clients that are tracked, on the shards that have some.
+async fn tell_tracked(coordinator: &Coordinator, flushed: &[Flushed]) {
+    let (fence, by) = (coordinator.fence(), coordinator.client());
+    let shards = || coordinator.slots().all().zip(flushed);
+    let tell = |shard| coordinator.call(shard, move |shard| shard.invalidate_all(fence, by));
+    let calls: Vec<_> = shards().filter(|(_, f)| f.has_tracked).map(|(shard, _)| tell(shard)).collect();
+    for call in calls {
+        coordinator.hold_for(call.await);
+    }
+    for (shard, _) in shards().filter(|(_, f)| f.asides) {
+        drop(coordinator.call(shard, move |shard| shard.tracking.forget_aside(fence)));
+    }
 }
 
 fn drop_databases(shard: &mut Shard, only: Option<DbIndex>) {

@@ -137,6 +137,7 @@ struct ClientCounts {
     memory: u64,
     blocked: u64,
     subscribers: u64,
+    tracked: u64,
     /// Keys that clients wait for, and those of them where the key's going ends a wait.
     blocking_keys: (u64, u64),
     /// Clients that watch keys, and the keys.
@@ -153,6 +154,8 @@ struct Part {
     dropped: u64,
     /// Names that clients listen to, by kind; each is counted on the first shard that has a subscriber.
     names: [u64; 3],
+    /// Keys that clients have read and may have cached, how many have each, and prefixes that clients follow.
+    remembered: [u64; 3],
     metrics: ShardMetrics,
     ops_per_sec: f64,
     input_per_sec: f64,
@@ -173,6 +176,7 @@ impl Part {
                 clients.output_max = clients.output_max.max(output);
                 clients.blocked += u64::from(session.blocked.is_some());
                 clients.subscribers += u64::from(session.subscriptions.any());
+                clients.tracked += u64::from(session.tracking.is_some());
                 clients.watching += u64::from(!session.watches.is_empty());
                 clients.memory += size_of::<Session>() as u64 + input + output;
             }
@@ -189,6 +193,8 @@ impl Part {
             dbs: dbs.collect(),
             data: data_bytes(&shard.keyspace),
             dropped: shard.dropped.iter().map(|db| db.len() as u64).sum(),
+            remembered: [shard.tracking.keys_len(), shard.tracking.items_len(), shard.tracking.prefixes_len()]
+                .map(|n| n as u64),
             names: [Kind::Channel, Kind::Pattern, Kind::Shard]
                 .map(|kind| shard.pubsub.counted_here(kind, shard.id) as u64),
             metrics: metrics.copy(latencies),
@@ -256,6 +262,7 @@ impl Report {
             clients.watched_keys += part.clients.watched_keys;
             clients.blocked += part.clients.blocked;
             clients.subscribers += part.clients.subscribers;
+            clients.tracked += part.clients.tracked;
             clients.blocking_keys.0 += part.clients.blocking_keys.0;
             clients.blocking_keys.1 += part.clients.blocking_keys.1;
         }
@@ -338,7 +345,7 @@ impl Report {
         text.field("client_recent_max_input_buffer", self.clients.input_max);
         text.field("client_recent_max_output_buffer", self.clients.output_max);
         text.field("blocked_clients", self.clients.blocked);
-        text.field("tracking_clients", 0);
+        text.field("tracking_clients", self.clients.tracked);
         text.field("pubsub_clients", self.clients.subscribers);
         text.field("watching_clients", self.clients.watching);
         text.field("clients_in_timeout_table", 0);
@@ -448,8 +455,13 @@ impl Report {
         text.line("latest_fork_usec:0\r\ntotal_forks:0");
         text.line("migrate_cached_sockets:0\r\nslave_expires_tracked_keys:0\r\nactive_defrag_hits:0");
         text.line("active_defrag_misses:0\r\nactive_defrag_key_hits:0\r\nactive_defrag_key_misses:0");
-        text.line("total_active_defrag_time:0\r\ncurrent_active_defrag_time:0\r\ntracking_total_keys:0");
-        text.line("tracking_total_items:0\r\ntracking_total_prefixes:0\r\nunexpected_error_replies:0");
+        text.line("total_active_defrag_time:0\r\ncurrent_active_defrag_time:0");
+        let remembered = |at: usize| self.parts.iter().map(|part| part.remembered[at]).sum::<u64>();
+        text.field("tracking_total_keys", remembered(0));
+        text.field("tracking_total_items", remembered(1));
+        // Every shard knows all prefixes.
+        text.field("tracking_total_prefixes", self.parts.first().map_or(0, |part| part.remembered[2]));
+        text.field("unexpected_error_replies", 0);
         text.field("total_error_replies", m.error_replies);
         text.field("dump_payload_sanitizations", 0);
         text.field("client_query_buffer_limit_disconnections", m.query_buffer_disconnects);
@@ -623,6 +635,7 @@ mod tests {
             data: 100,
             dropped: 0,
             names: [0; 3],
+            remembered: [0; 3],
             metrics,
             ops_per_sec: 5.0,
             input_per_sec: 512.0,
