@@ -7,7 +7,7 @@ use super::docs::Group;
 use super::keys::{KeyFlags, KeySpec};
 use super::table::{Flags, Row, Run, SessionCx};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
-use crate::session::{Session, WatchedKey};
+use crate::session::{Session, SessionKey, WatchedKey};
 use crate::shard::Shard;
 use crate::shard::cx::ReadCx;
 use crate::txn::{Coordinator, Plan};
@@ -89,7 +89,12 @@ fn unwatch(cx: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(),
 
 /// Takes back what a connection watches.
 pub fn forget_watches(session: &mut Session, shard: &mut Shard) {
-    for WatchedKey { db, key, shard: owner, .. } in session.watches.drain(..) {
+    forget_all(std::mem::take(&mut session.watches), shard);
+}
+
+/// Tells the owners that these are not watched any more.
+fn forget_all(watches: Vec<WatchedKey>, shard: &mut Shard) {
+    for WatchedKey { db, key, shard: owner, .. } in watches {
         shard.tell(owner, move |owner| owner.watched.forget(db, &key));
     }
 }
@@ -131,13 +136,9 @@ fn watch(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 }
 
 /// Writes down what a session watches from now on. If it has gone meanwhile, nobody does.
-fn note(shard: &mut Shard, session: crate::session::SessionKey, mut watches: Vec<WatchedKey>) {
+fn note(shard: &mut Shard, session: SessionKey, mut watches: Vec<WatchedKey>) {
     match shard.sessions.get_mut(session) {
         Some(session) => session.watches.append(&mut watches),
-        None => {
-            for WatchedKey { db, key, shard: owner, .. } in watches {
-                shard.tell(owner, move |owner| owner.watched.forget(db, &key));
-            }
-        }
+        None => forget_all(watches, shard),
     }
 }

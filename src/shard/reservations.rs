@@ -189,11 +189,6 @@ impl Reservations {
         self.entries.is_empty()
     }
 
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// Whether conflicts are respected (they are, unless a test says otherwise).
     pub fn enforce(&mut self, enforced: bool) {
         self.enforced = enforced;
@@ -275,11 +270,6 @@ impl Reservations {
     /// Whether an entry's turn has come.
     pub fn may_run(&self, order: Order) -> bool {
         self.free_before(Some(order), &self.entries[&order].claims)
-    }
-
-    /// Whether a transaction with this place and these claims, which has no entry, may run.
-    pub fn may_pass(&self, order: Order, claims: &Claims) -> bool {
-        self.free_before(Some(order), claims)
     }
 
     /// Enters something whose place is final and whose turn has not come.
