@@ -9,6 +9,7 @@
 
 pub mod access;
 pub mod cx;
+pub mod effects;
 pub mod events;
 pub mod message;
 pub mod reservations;
@@ -34,6 +35,7 @@ use crate::session::{SessionKey, Sessions};
 use crate::tracking::{Client, Fence, HeldReply, Tracking};
 use access::AccessPolicy;
 use cx::{DataCx, DataFn, Observers};
+use effects::Effects;
 use events::KeyEvents;
 use message::Batch;
 use reservations::{Order, Reservations, TxnId};
@@ -129,6 +131,8 @@ pub struct Shard {
     pub watched: Watched,
     /// Which clients may have copies of keys.
     pub tracking: Tracking,
+    /// What the log is told.
+    pub effects: Effects,
     /// Which keys transactions have reserved, and what waits for that to end.
     pub reservations: Reservations,
     /// A monotonic clock in nanoseconds: times commands, and gives transactions their places. All shards have the same.
@@ -187,6 +191,7 @@ impl Shard {
             late: Default::default(),
             watched: Watched::default(),
             tracking: Tracking::default(),
+            effects: Effects::default(),
             reservations: Reservations::default(),
             clock_ns: seed.clock_ns,
             wait_events: Vec::new(),
@@ -211,6 +216,7 @@ impl Shard {
                 waiters: &mut self.waiters,
                 watched: &mut self.watched,
                 tracking: &mut self.tracking,
+                effects: &mut self.effects,
             },
             touch,
             shard: self.id,
@@ -253,6 +259,7 @@ impl Shard {
         // Parts of one command are timed with it, by whoever started it.
         let timed = !together || all[commands.clone()].iter().any(|command| !command.part);
         let mut run = Run::begin(if timed { clock_ns() } else { 0 });
+        let unit = if together { self.begin_step() } else { None };
         for command in &all[commands] {
             if timed {
                 run.enter(command.id, !command.part, &mut self.metrics, latency, clock_ns);
@@ -276,6 +283,7 @@ impl Shard {
             ends.push(reply.mark());
             self.metrics.commands_processed += u64::from(!command.part);
         }
+        self.end_step(unit);
         if timed {
             run.end(&mut self.metrics, latency, clock_ns());
         }
