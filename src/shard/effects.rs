@@ -19,13 +19,10 @@
 use std::collections::HashMap;
 
 use super::Shard;
-use crate::base::{DbIndex, num};
+use crate::base::{DbIndex, Epoch, num};
 use crate::keyspace::Value;
 use crate::persist::dump;
 use crate::resp::Args;
-
-/// The number of an epoch. They are counted from 1; 0 is before all.
-pub type Epoch = u64;
 
 /// What is noted of changes while a unit is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,6 +63,8 @@ pub struct Effects {
     touched: Vec<(DbIndex, Vec<u8>)>,
     open: Epoch,
     durable: Epoch,
+    /// Somebody waits until this one is safe.
+    wanted: Epoch,
     need: Epoch,
     /// Whether somebody may have to wait for what others have written.
     watches_reads: bool,
@@ -134,21 +133,27 @@ impl Effects {
         }
     }
 
+    /// Somebody waits until this epoch is safe.
+    pub fn want(&mut self, epoch: Epoch) {
+        self.wanted = self.wanted.max(epoch);
+    }
+
+    /// The epoch that somebody waits for, if it is not safe yet.
+    pub fn wanted(&self) -> Option<Epoch> {
+        (self.active && self.wanted > self.durable).then_some(self.wanted)
+    }
+
     /// The epoch that must be safe before somebody may hear of what ran since the last call; 0 if none.
     #[inline]
     pub fn take_need(&mut self) -> Epoch {
         std::mem::take(&mut self.need)
     }
 
-    /// As [`Effects::take_need`], without taking it.
-    #[inline]
-    pub fn need(&self) -> Epoch {
-        self.need
-    }
-
-    /// Somebody is shown what was written up to this epoch.
-    pub fn needs(&mut self, epoch: Epoch) {
-        self.need = self.need.max(epoch);
+    /// Somebody is shown the last thing that was written here.
+    pub fn needs_all(&mut self) {
+        if self.active {
+            self.need = self.open;
+        }
     }
 
     /// A key is looked at.

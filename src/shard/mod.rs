@@ -252,7 +252,7 @@ impl Shard {
     /// Runs commands of a batch and leaves the replies in it: as separate commands, after each of which waiters are served, or
     /// (`together`) as steps of one transaction, after which the caller has them served.
     pub fn run_batch(&mut self, batch: &mut Batch, commands: Range<usize>, together: bool) {
-        let Batch { home, session, seq, commands: all, args, reply, ends, fences, .. } = batch;
+        let Batch { home, session, seq, commands: all, args, reply, ends, fences, need, .. } = batch;
         let client = session.map(|session| Client { home: *home, session });
         let fence = session.map(|session| Fence { home: *home, reply: HeldReply::Batch { session, seq: *seq } });
         let (clock_ns, latency) = (self.clock_ns, self.config.latency_tracking);
@@ -284,6 +284,9 @@ impl Shard {
             self.metrics.commands_processed += u64::from(!command.part);
         }
         self.end_step(unit);
+        if !together {
+            *need = self.effects.take_need().max(*need);
+        }
         if timed {
             run.end(&mut self.metrics, latency, clock_ns());
         }

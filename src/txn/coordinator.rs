@@ -12,13 +12,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::base::time::Now;
-use crate::base::{DbIndex, ShardId};
+use crate::base::{DbIndex, Epoch, ShardId};
 use crate::resp::CommandError;
 use crate::resp::{Reply, Resp};
 use crate::session::SessionKey;
 use crate::shard::Shard;
 use crate::shard::cx::WriteCx;
-use crate::shard::effects::Epoch;
 use crate::shard::message::{Answer, CallFn, Standing, TurnFn};
 use crate::shard::reservations::{Access, Claims, Order, TxnId};
 use crate::shard::slots::SlotMap;
@@ -140,12 +139,6 @@ impl Coordinator {
     /// So many more shards acknowledge to [`Coordinator::fence`].
     pub fn hold_for(&self, shards: u32) {
         self.port.borrow_mut().fences += shards;
-    }
-
-    /// The reply tells of something of this epoch of the log.
-    pub fn needs(&self, epoch: Epoch) {
-        let mut port = self.port.borrow_mut();
-        port.need = port.need.max(epoch);
     }
 
     /// Whether what the plan does now is isolated: its keys are reserved on all shards, be it by itself or by the transaction
