@@ -4,6 +4,8 @@
 //!   DUMP, RESTORE ──> dump   one value, its RDB version, a checksum
 //!                      │
 //!                     rdb    a type byte and a body for each kind of value; files of them will come here too
+//!
+//!   sim_disk   a disk that crashes, for tests of everything that writes files
 //! ```
 //!
 //! Plain functions over byte slices, called on the core that owns the value. Invariant: bytes from outside are read with checks into
@@ -11,3 +13,4 @@
 
 pub mod dump;
 pub mod rdb;
+pub mod sim_disk;
