@@ -6,6 +6,8 @@
 //!                     rdb    a type byte and a body for each kind of value
 //!                      │
 //!   snapshots, AOF  ──> file_writer, file_reader   RDB files, in parts and pieces
+//!
+//!   sim_disk   a disk that crashes, for tests of everything that writes files
 //! ```
 //!
 //! Plain functions over byte slices, called on the core that owns the value. Invariant: bytes from outside are read with checks into
@@ -13,3 +15,4 @@
 
 pub mod dump;
 pub mod rdb;
+pub mod sim_disk;
