@@ -7,12 +7,14 @@
 //!                      │
 //!   snapshots, AOF  ──> file_writer, file_reader   RDB files, in parts and pieces
 //!
+//!   aof        logs: commands as clients send them, and lines of annotation between them
 //!   sim_disk   a disk that crashes, for tests of everything that writes files
 //! ```
 //!
 //! Plain functions over byte slices, called on the core that owns the value. Invariant: bytes from outside are read with checks into
-//! our own structures, never taken over as they are. Absent so far: logs. Absent on purpose in what is here: whatever waits for a disk.
+//! our own structures, never taken over as they are. Absent on purpose in what is here: whatever waits for a disk.
 
+pub mod aof;
 pub mod dump;
 pub mod rdb;
 pub mod sim_disk;
