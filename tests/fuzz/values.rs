@@ -57,7 +57,8 @@ pub fn payload(body: &[u8]) -> Vec<u8> {
     out
 }
 
-fn content_of(value: &Decoded) -> Content {
+/// The content of a value.
+pub fn content_of(value: &Decoded) -> Content {
     match value {
         Decoded::String(text) => ("string", vec![text.clone()]),
         Decoded::Object(Object::List(list)) => ("list", list_content(list)),
