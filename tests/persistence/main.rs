@@ -6,7 +6,6 @@
 
 #[path = "../harness/mod.rs"]
 mod harness;
-#[allow(dead_code, reason = "the fuzz targets use the rest")]
 #[path = "../fuzz/values.rs"]
 mod values;
 
