@@ -212,10 +212,6 @@ impl<'a> ReadCx<'a> {
         self.cx.events.note(self.cx.config, class, event, self.cx.db, key);
     }
 
-    fn db_mut(&mut self) -> &mut Db {
-        self.cx.keyspace.db_mut(self.cx.db)
-    }
-
     /// Finds a live key. One whose time has come is removed on the way.
     #[inline]
     fn find(&mut self, key: &[u8], counted: bool, touched: bool) -> Option<EntryMut<'_>> {
@@ -790,15 +786,16 @@ impl<'a> WriteCx<'a> {
         result
     }
 
-    /// Empties the selected database and hands out what was in it, so that the caller can free it at its leisure.
-    pub fn take_db(&mut self) -> Db {
+    /// Empties the selected database and hands out what was in it, so that the caller can free it at its leisure. None if a
+    /// snapshot keeps it.
+    pub fn take_db(&mut self) -> Option<Db> {
         let DataCx { keyspace, db, observers, .. } = &mut self.read.cx;
         observers.watched.touch_db(*db, |key| keyspace.db(*db).find(key).is_some());
         observers.waiters.signal_db(*db);
-        let taken = self.read.db_mut().take();
-        self.changed(taken.len() as u64);
-        let DataCx { db, observers, .. } = &mut self.read.cx;
+        let changes = keyspace.db(*db).len() as u64;
+        let taken = keyspace.take(*db);
         observers.effects.emit(*db, [&b"FLUSHDB"[..]].into_iter());
+        self.changed(changes);
         taken
     }
 

@@ -14,6 +14,7 @@ pub mod events;
 pub mod message;
 pub mod reservations;
 pub mod slots;
+pub mod snapshot;
 pub mod subscribers;
 pub mod tracked;
 pub mod waiters;

@@ -12,6 +12,7 @@
 //!    246     7.0 RC  the same in another form: refused
 //!    247     5.0     n module | n 2 | n when | what the module saved, item by item | n 0: skipped
 //!                    an item is n 1 or n 2 and n; n 3 and 4 bytes; n 4 and 8 bytes; n 5 and s
+//!                    (so is a value of a module, type 7: n module | item by item | n 0)
 //!    250     3.0     s name | s value
 //!    251     3.0     n keys | n that expire, of the database that was selected: room to make at once
 //!    254             n database: the keys that follow lie there; 0 until the first

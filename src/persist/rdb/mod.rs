@@ -44,6 +44,7 @@ mod packed;
 pub mod reader;
 mod stream;
 pub mod sum;
+pub mod survey;
 pub mod writer;
 
 pub use decode::{decode, decode_valkey};
