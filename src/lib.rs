@@ -59,6 +59,7 @@ pub mod base;
 pub mod commands;
 pub mod config;
 pub mod dispatch;
+pub mod durability;
 pub mod keyspace;
 pub mod metrics;
 pub mod net;

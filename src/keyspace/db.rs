@@ -328,6 +328,31 @@ impl<H: HashKey> Db<H> {
         !self.buried.is_empty()
     }
 
+    /// Takes any record out of a database that is being emptied: no key can be found after the first call.
+    pub fn take_any(&mut self) -> Option<Record>
+    where
+        H: Clone,
+    {
+        if !self.is_empty() {
+            self.ruins.push(self.table.take_ruins());
+            self.parts.clear();
+            self.expires = 0;
+            self.pass = ExpiryPass::default();
+        }
+        while let Some(ruins) = self.ruins.last_mut() {
+            match ruins.pop() {
+                Some(record) => {
+                    self.record_bytes -= record.bytes();
+                    return Some(record);
+                }
+                None => {
+                    self.ruins.pop();
+                }
+            }
+        }
+        None
+    }
+
     /// Empties the database little by little: no key can be found after the first call, each call frees at most so many
     /// records or elements of a large value, and the result is whether there is more to free. FLUSHDB ASYNC takes the
     /// database and frees it so.

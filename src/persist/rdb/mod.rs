@@ -42,15 +42,20 @@ pub mod file_reader;
 pub mod file_writer;
 mod packed;
 pub mod reader;
+mod sink;
 mod stream;
 pub mod sum;
 pub mod writer;
 
+/// The version of Redis whose commands are spoken. Clients look at it, and files name it.
+pub const REDIS_VERSION: &str = "7.2.7";
+
 pub use decode::{decode, decode_valkey};
 pub use encode::{Form, encode, form_of};
 pub use file_reader::FileReader;
-pub use file_writer::BodyWriter;
+pub use file_writer::{BodyWriter, Origin, VERSION_MIN, end, version};
 pub use reader::Reader;
+pub use sink::RdbSink;
 pub use sum::Sum;
 pub use writer::Writer;
 
