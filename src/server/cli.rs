@@ -297,7 +297,7 @@ fn check_help() -> String {
     let mut command = Command::new("annulus check")
         .about("Says what is in a file of data, and where damage starts; changes nothing")
         .disable_help_flag(true)
-        .arg(Arg::new("PATH").required(true).help("An RDB file: of this server, of Redis 1 to 8.6 or of Valkey"))
+        .arg(Arg::new("PATH").required(true).help("An RDB file: of this server, of Redis up to 8.8 or of Valkey"))
         .arg(Arg::new("help").short('h').long("help").num_args(0).help("Print this text"))
         .after_help("Exit code: 0 if the file is whole and would be loaded, 1 if not.");
     command.render_help().to_string()
