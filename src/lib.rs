@@ -24,7 +24,7 @@
 //! | [`config`], [`metrics`] | the table of directives and their values; what a shard counts |
 //! | [`keyspace`] | one shard's keys: lookup, expiry, scan |
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
-//! | [`persist`] | what values look like outside of the process: RDB, and the payloads of DUMP |
+//! | [`persist`] | what values look like outside of the process: RDB values and files, and the payloads of DUMP |
 //! | [`session`] | one connection's state, and its replies in request order |
 //! | [`pubsub`] | who listens to which channel, here and on which other shards |
 //! | [`tracking`] | which clients may have copies of which keys, and how none of them is stale |
@@ -33,7 +33,7 @@
 //! | [`commands`] | the table and the handlers, a file per family |
 //! | [`dispatch`] | the gate, then: run it here, elsewhere, or as a plan |
 //! | [`net`] | a core's event loop: sockets, mailboxes, timers |
-//! | [`server`] | boot and shutdown |
+//! | [`server`] | boot and shutdown; the check of files that are at rest |
 //!
 //! # The life of one SET
 //!

@@ -6,11 +6,15 @@
 //! annulus --port 7000 --save '' --appendonly yes --dir /data --shards 4
 //! annulus /etc/annulus.conf --loglevel verbose
 //! echo 'port 7000' | annulus -
+//!
+//! annulus check PATH
 //! ```
 //!
 //! The file comes first, then standard input, then the directives in their order; the last one wins. The words after
 //! `--name` up to the next `--` are its values. The first value may itself start with `--` (a password can), `--save`
 //! without a value means `--save ''`, and `"--port 7000"` may be one argument: scripts in the wild rely on all three.
+//!
+//! `check` as the first word is a subcommand; a configuration file of that name is `./check`.
 //!
 //! clap lays out the text of `--help`; it does not parse, because none of the above is syntax that it knows.
 //!
@@ -33,13 +37,15 @@ use crate::resp::OwnedArgs;
 use crate::resp::words::split_words;
 
 /// Words that will name subcommands. They are not taken for configuration files unless such a file exists.
-const RESERVED: [&str; 2] = ["check", "convert"];
+const RESERVED: [&str; 1] = ["convert"];
 
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Cli {
     /// Run the server.
     Run(Box<Run>),
+    /// Check the file at this path and leave.
+    Check(PathBuf),
     /// Print this text and leave.
     Help(String),
     /// Print this text and leave.
@@ -64,6 +70,8 @@ pub enum CliError {
     Config(ConfigError),
     /// The first argument is a word that is kept for a subcommand, and there is no file of this name.
     Reserved(&'static str),
+    /// `check` does not have one path behind it.
+    CheckWhat,
     /// A value stands where a directive should.
     NoDirective(OsString),
     /// Standard input could not be read.
@@ -80,6 +88,10 @@ impl fmt::Display for CliError {
                 f,
                 "'{word}' is kept for a subcommand that is not there yet; to read a configuration file of this name, \
                  write ./{word}"
+            ),
+            CliError::CheckWhat => write!(
+                f,
+                "check wants one path: annulus check PATH; to read a configuration file of this name, write ./check"
             ),
             CliError::NoDirective(word) => write!(
                 f,
@@ -141,6 +153,7 @@ fn parse_on(
     match args.first().map(Vec::as_slice) {
         Some(b"-h" | b"--help") => return Ok(Cli::Help(help())),
         Some(b"-v" | b"--version") => return Ok(Cli::Version(version())),
+        Some(b"check") => return check(&args[1..]),
         _ => {}
     }
 
@@ -187,6 +200,15 @@ fn parse_on(
     let (mut config, warnings) = loader.finish();
     settle(&mut config, machine);
     Ok(Cli::Run(Box::new(Run { config, warnings, config_file })))
+}
+
+/// What follows `check`.
+fn check(args: &[Vec<u8>]) -> Result<Cli, CliError> {
+    match args {
+        [flag] if flag == b"-h" || flag == b"--help" => Ok(Cli::Help(check_help())),
+        [path] if !path.starts_with(b"-") => Ok(Cli::Check(PathBuf::from(OsStr::from_bytes(path)))),
+        _ => Err(CliError::CheckWhat),
+    }
 }
 
 /// A directive of the command line: its name without the dashes, and its values.
@@ -254,7 +276,7 @@ fn version() -> String {
 fn help() -> String {
     let command = Command::new("annulus")
         .about(env!("CARGO_PKG_DESCRIPTION"))
-        .override_usage("annulus [FILE.conf] [-] [--directive value ...]")
+        .override_usage("annulus [FILE.conf] [-] [--directive value ...]\n       annulus check PATH")
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(Arg::new("FILE.conf").help("A configuration file in the format of redis.conf"))
@@ -267,6 +289,17 @@ fn help() -> String {
             directive_list()
         ));
     let mut command = command;
+    command.render_help().to_string()
+}
+
+/// The text of `check --help`.
+fn check_help() -> String {
+    let mut command = Command::new("annulus check")
+        .about("Says what is in a file of data, and where damage starts; changes nothing")
+        .disable_help_flag(true)
+        .arg(Arg::new("PATH").required(true).help("An RDB file: of this server, of Redis up to 8.8 or of Valkey"))
+        .arg(Arg::new("help").short('h').long("help").num_args(0).help("Print this text"))
+        .after_help("Exit code: 0 if the file is whole and would be loaded, 1 if not.");
     command.render_help().to_string()
 }
 
@@ -433,10 +466,26 @@ mod tests {
 
     #[test]
     fn words_kept_for_subcommands_are_files_only_if_they_exist() {
-        let error = parsed(&["check", "x.rdb"], "").unwrap_err();
-        assert!(error.starts_with("'check' is kept for a subcommand that is not there yet"), "{error}");
+        let machine = Machine { files: &Shelf(&[]), working_folder: Path::new("/nowhere"), cpus: 3 };
+        let error = parse_on(&machine, &mut &b""[..], [OsString::from("convert")]).unwrap_err().to_string();
+        assert!(error.starts_with("'convert' is kept for a subcommand that is not there yet"), "{error}");
         check(&["convert"], "port", "2222");
         refused(&["./check"], "./check: cannot be read: entity not found");
+    }
+
+    #[test]
+    fn check_takes_one_path() {
+        let path = |args: &[&str]| match parsed(args, "") {
+            Ok(Cli::Check(path)) => path,
+            other => panic!("{args:?} gave {other:?}"),
+        };
+        assert_eq!(path(&["check", "x.rdb"]), PathBuf::from("x.rdb"));
+        for args in [&["check"][..], &["check", "a", "b"], &["check", "--port", "1"], &["check", "-x"]] {
+            let error = parsed(args, "").unwrap_err();
+            assert!(error.starts_with("check wants one path: annulus check PATH"), "{error}");
+        }
+        let Ok(Cli::Help(text)) = parsed(&["check", "--help"], "") else { panic!("no help") };
+        assert!(text.contains("annulus check <PATH>"), "{text}");
     }
 
     #[test]

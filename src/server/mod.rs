@@ -6,6 +6,7 @@
 //!
 //! Absent on purpose: any work for clients. The thread that comes here does nothing while the server runs.
 
+mod check;
 mod cli;
 mod logging;
 
@@ -50,6 +51,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     executor::install_crash_report(concat!("annulus ", env!("CARGO_PKG_VERSION")));
     let cli::Run { config, warnings, config_file } = match cli::parse(args.skip(1)) {
         Ok(Cli::Run(run)) => *run,
+        Ok(Cli::Check(path)) => return check::run(&path, Clock::new().now().millis()),
         Ok(Cli::Help(text) | Cli::Version(text)) => {
             // A closed pipe is the reader's wish.
             let _ = std::io::stdout().write_all(text.as_bytes());

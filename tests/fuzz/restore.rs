@@ -4,6 +4,7 @@
 //! case takes one, changes some bytes where it hurts, and holds `values::check`. `ANNULUS_FUZZ_SECONDS` sets for how long (2 unless
 //! said otherwise), `ANNULUS_FUZZ_SEED` where to begin; a failure prints the seed of its case, and the same seed gives the same case.
 
+mod forms;
 mod values;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,8 @@ use std::time::{Duration, Instant};
 
 use annulus::base::rng::Rng;
 use annulus::persist::rdb::{DecodeError, Limits};
-use values::{check, intset, length, limits, listpack, payload, stream, string, ziplist, zipmap};
-
-const INTERESTING: &[u8] =
-    &[0, 1, 2, 3, 11, 12, 13, 0x3f, 0x40, 0x7f, 0x80, 0x81, 0xbf, 0xc0, 0xc3, 0xe0, 0xf0, 0xf4, 0xfe, 0xff];
+use forms::{foreign, mutate};
+use values::{check, length, limits, listpack, payload, stream, string, ziplist, zipmap};
 
 /// The bodies of the committed payloads, by name.
 fn samples() -> Vec<(String, Vec<u8>)> {
@@ -30,118 +29,6 @@ fn samples() -> Vec<(String, Vec<u8>)> {
             (name.to_owned(), body)
         })
         .collect()
-}
-
-fn texts(rng: &mut Rng, count: usize) -> Vec<Vec<u8>> {
-    let one = |rng: &mut Rng, n: usize| match rng.below(6) {
-        0 => n.to_string().into_bytes(),
-        1 => (rng.next_u64() as i64 >> rng.below(63)).to_string().into_bytes(),
-        2 => vec![b'x'; *rng.pick(&[0, 1, 63, 64, 253, 254, 255, 300])],
-        _ => format!("t{n}").into_bytes(),
-    };
-    let mut all: Vec<Vec<u8>> = Vec::new();
-    while all.len() < count {
-        let text = one(rng, all.len());
-        // The even ones are fields and members, of which none may be there twice.
-        if all.len() % 2 == 1 || !all.iter().step_by(2).any(|other| *other == text) {
-            all.push(text);
-        }
-    }
-    all
-}
-
-/// Some value in a form that redis-server 7.0 does not write, as type byte and body.
-fn foreign(rng: &mut Rng) -> Vec<u8> {
-    let count = 2 + 2 * rng.below(8) as usize;
-    let words = texts(rng, count);
-    let all: Vec<u8> = words.iter().flat_map(|word| string(word)).collect();
-    let members: Vec<Vec<u8>> = words.iter().step_by(2).cloned().collect();
-    let scored: Vec<Vec<u8>> = members
-        .iter()
-        .enumerate()
-        .flat_map(|(n, member)| [member.clone(), format!("{}", n as f64 * 0.75 - 1.0).into_bytes()])
-        .collect();
-    let due = 1_900_000_000_000u64 + rng.below(1 << 40);
-    let timed: Vec<Vec<u8>> = words
-        .chunks(2)
-        .enumerate()
-        .flat_map(|(n, pair)| {
-            [pair[0].clone(), pair[1].clone(), if n % 2 == 0 { due.to_string() } else { "0".to_owned() }.into_bytes()]
-        })
-        .collect();
-    let least = (due as i64).to_le_bytes();
-    let timed_fields = |deadline: &dyn Fn(usize) -> usize| -> Vec<u8> {
-        let fields = words.chunks(2).enumerate();
-        [
-            length(count / 2),
-            fields.flat_map(|(n, pair)| [length(deadline(n)), string(&pair[0]), string(&pair[1])].concat()).collect(),
-        ]
-        .concat()
-    };
-    let plain = |type_byte: u8, count: usize, body: &[u8]| [&[type_byte][..], &length(count), body].concat();
-    let blob = |type_byte: u8, blob: &[u8]| [&[type_byte][..], &string(blob)].concat();
-    match rng.below(20) {
-        0 => plain(1, count, &all),
-        1 => plain(2, members.len(), &members.iter().flat_map(|member| string(member)).collect::<Vec<u8>>()),
-        2 => {
-            let scores = [&b"\x031.5"[..], b"\xff", b"\xfe", b"\x02-1", b"\x051e+20"];
-            let body =
-                members.iter().enumerate().flat_map(|(n, member)| [string(member), scores[n % 5].to_vec()].concat());
-            plain(3, members.len(), &body.collect::<Vec<u8>>())
-        }
-        3 => plain(4, count / 2, &all),
-        4 => blob(9, &zipmap(&words, rng.below(4) as u8)),
-        5 => blob(10, &ziplist(&words)),
-        6 => {
-            let width = *rng.pick(&[2, 4, 8]);
-            blob(11, &intset(&(0..count as i64).map(|n| n * 17 - 40).collect::<Vec<_>>(), width))
-        }
-        7 => blob(12, &ziplist(&scored)),
-        8 => blob(13, &ziplist(&words)),
-        9 => {
-            let (front, back) = words.split_at(count / 2);
-            plain(14, 3, &[string(&ziplist(front)), string(&ziplist(&[])), string(&ziplist(back))].concat())
-        }
-        10 => blob(17, &listpack(&scored)),
-        11 => plain(18, 2, &[length(1), string(b"alone"), length(2), string(&listpack(&words))].concat()),
-        12 => blob(20, &listpack(&members)),
-        13 => [&[22][..], &timed_fields(&|n| if n % 2 == 0 { due as usize } else { 0 })].concat(),
-        14 => blob(23, &listpack(&timed)),
-        15 => [&[24][..], &least, &timed_fields(&|n| if n % 2 == 0 { 1 + n * 1000 } else { 0 })].concat(),
-        16 => stream(15),
-        17 => stream(19),
-        18 => stream(21),
-        _ => [&[25][..], &least, &string(&listpack(&timed))].concat(),
-    }
-}
-
-fn mutate(rng: &mut Rng, bytes: &mut Vec<u8>) {
-    if bytes.is_empty() {
-        return;
-    }
-    let at = rng.below(bytes.len() as u64) as usize;
-    let some = (1 + rng.below(8) as usize).min(bytes.len() - at);
-    match rng.below(10) {
-        0 => bytes[at] = *rng.pick(INTERESTING),
-        1 => bytes[at] ^= 1 << rng.below(8),
-        2 => bytes[at] = bytes[at].wrapping_add(1),
-        3 => bytes[at] = bytes[at].wrapping_sub(1),
-        4 => bytes.insert(at, *rng.pick(INTERESTING)),
-        5 => drop(bytes.drain(at..at + some)),
-        6 => {
-            let copy = bytes[at..at + some].to_vec();
-            let to = rng.below(bytes.len() as u64) as usize;
-            bytes.splice(to..to, copy);
-        }
-        7 => bytes.truncate(at),
-        8 => {
-            let mut number = vec![0; *rng.pick(&[2, 4, 8])];
-            rng.fill(&mut number);
-            let end = bytes.len().min(at + number.len());
-            bytes.splice(at..end, number);
-        }
-        _ => bytes[0] = rng.below(28) as u8,
-    }
 }
 
 /// Knows how much a thread has allocated: an announced length must not cost what it announces.
@@ -230,7 +117,7 @@ fn every_sample_and_every_form_is_read() {
         seen[usize::from(body[0])] += 1;
         check_with_memory(&body, &limits).unwrap_or_else(|error| panic!("type {} of seed {seed}: {error}", body[0]));
     }
-    assert_eq!(seen.iter().filter(|count| **count > 0).count(), 20, "all forms were made: {seen:?}");
+    assert_eq!(seen.iter().filter(|count| **count > 0).count(), 22, "all forms were made: {seen:?}");
 }
 
 #[test]
@@ -293,15 +180,26 @@ fn the_forms_of_one_value_have_one_content() {
 }
 
 #[test]
-fn a_stream_has_one_content_in_its_three_forms() {
+fn a_stream_has_one_content_in_its_five_forms() {
     let limits = limits();
-    let [old, new, newest] = [15, 19, 21].map(|type_byte| check(&stream(type_byte), &limits).expect("a stream"));
+    let [old, new, newest, later, last] =
+        [15, 19, 21, 26, 27].map(|type_byte| check(&stream(type_byte), &limits).expect("a stream"));
     assert_eq!(old, new, "what the old form does not count is made up as Redis does");
-    assert_eq!(newest, new);
+    assert_eq!((&newest, &later, &last), (&new, &new, &new));
     let shown: Vec<String> = new.1.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
     assert_eq!(shown[..7], ["8-2 5-1 0-0 2", "5-1", "name", "v", "8-2", "name", "w"]);
     assert_eq!(shown[7..9], ["g", "5-1 Some(1)"]);
     assert_eq!(shown[9..], ["alice", "1700000000000", "5-1 1700000000000 3", "robot", "1700000000000"]);
+}
+
+#[test]
+fn a_stream_with_entries_that_are_nobodys_is_refused() {
+    let mut body = stream(27);
+    let zone = body.len() - b"\0\x40\x64\x40\x64\x01\x01p\x01\x02n1\x08\x02\x01\x01".len();
+    assert_eq!(body[zone], 0);
+    body.splice(zone..=zone, *b"\x01\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x01");
+    let refused = DecodeError::Corrupt("a stream has pending entries that are nobody's (XNACK)");
+    assert_eq!(check(&body, &limits()), Err(refused));
 }
 
 /// Counts in the head of a block that are not those of its entries, and counters that do not fit.

@@ -4,6 +4,8 @@
 //! Also the writers of forms that no server writes any more, and of those that redis-server 7.0 does not write yet: tests need them,
 //! the server does not.
 
+#![allow(dead_code, reason = "each test crate uses the part that it needs")]
+
 use std::collections::BTreeSet;
 
 use annulus::base::time::Millis;
@@ -57,7 +59,8 @@ pub fn payload(body: &[u8]) -> Vec<u8> {
     out
 }
 
-fn content_of(value: &Decoded) -> Content {
+/// The content of a value.
+pub fn content_of(value: &Decoded) -> Content {
     match value {
         Decoded::String(text) => ("string", vec![text.clone()]),
         Decoded::Object(Object::List(list)) => ("list", list_content(list)),
@@ -257,7 +260,7 @@ pub fn intset(numbers: &[i64], width: usize) -> Vec<u8> {
     out
 }
 
-/// A stream of two entries with one group, one of whose two consumers owns a pending entry, in one of the three forms.
+/// A stream of two entries with one group, one of whose two consumers owns a pending entry, in one of the five forms.
 pub fn stream(type_byte: u8) -> Vec<u8> {
     let key = b"\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x01";
     let words = ["2", "0", "1", "name", "0", "2", "0", "0", "v", "4", "2", "3", "1", "w", "4"];
@@ -276,11 +279,19 @@ pub fn stream(type_byte: u8) -> Vec<u8> {
     out.extend([b"\x01", &key[..], &ms, b"\x03\x02"].concat());
     for (name, owned) in [(b"alice", 1), (b"robot", 0)] {
         out.extend([&string(name)[..], &ms].concat());
-        if type_byte == 21 {
+        if type_byte >= 21 {
             out.extend(if owned > 0 { ms } else { (-1i64).to_le_bytes() });
         }
         out.push(owned as u8);
         out.extend(key.repeat(owned));
+    }
+    if type_byte == 27 {
+        // None was handed back.
+        out.push(0);
+    }
+    if type_byte >= 26 {
+        // Names are kept for 100 seconds, 100 of them; one producer gave one, to 8-2; one in all, one was refused.
+        out.extend(b"\x40\x64\x40\x64\x01\x01p\x01\x02n1\x08\x02\x01\x01");
     }
     out
 }

@@ -173,7 +173,8 @@ pub fn in_ci() -> bool {
     std::env::var("CI").is_ok_and(|value| value == "true")
 }
 
-fn annulus_bin() -> PathBuf {
+/// Our program.
+pub fn annulus_bin() -> PathBuf {
     std::env::var_os("ANNULUS_BIN").map_or_else(|| env!("CARGO_BIN_EXE_annulus").into(), PathBuf::from)
 }
 

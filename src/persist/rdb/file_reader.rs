@@ -53,6 +53,9 @@ pub enum Step<'a> {
     Entry(Entry<'a>),
     /// A key whose value has no elements, which no server keeps; old ones wrote some. Redis skips it too.
     EmptyKey(DbIndex, Cow<'a, [u8]>),
+    /// A key whose value belongs to the module type of this name. Comes only from a reader that was told to skip them; others call it
+    /// damage, as whoever loads would lose the key.
+    ModuleKey(DbIndex, Cow<'a, [u8]>, [u8; 9]),
     /// Something that is of no use here: the sizes of a slot, what a module kept beside its keys.
     Skipped(&'static str),
     /// The file is complete. What follows in the input is not its own.
@@ -99,6 +102,7 @@ pub struct FileReader {
     summed: usize,
     sum: Sum,
     verify: bool,
+    skip_modules: bool,
     /// Where the buffer begins in the file.
     buffer_offset: u64,
     /// How many bytes must be there before the next try.
@@ -127,12 +131,18 @@ impl FileReader {
             summed: 0,
             sum: Sum::default(),
             verify,
+            skip_modules: false,
             buffer_offset: 0,
             wanted: 0,
             input_ended: false,
             place: Place::Start,
             db: DbIndex(0),
         }
+    }
+
+    /// The same reader, going on behind values of modules.
+    pub fn skipping_modules(self) -> FileReader {
+        FileReader { skip_modules: true, ..self }
     }
 
     /// Adds what follows in the file. Pieces of some ten kilobytes or more are fastest.
@@ -174,7 +184,7 @@ impl FileReader {
         let mut reader = Reader::new(input);
         let record = match self.place {
             Place::Start => header(&mut reader),
-            Place::Records(version) => record(&mut reader, version, self.db, &self.limits),
+            Place::Records(version) => record(&mut reader, version, self.db, self.skip_modules, &self.limits),
             Place::Behind(checksum) => return Ok(Step::End(checksum)),
             Place::Broken(damage) => return Err(damage),
         };
@@ -264,7 +274,7 @@ fn header<'a>(reader: &mut Reader<'a>) -> Read<'a> {
     if version.is_known() { Ok(Record::Step(Step::Header(version))) } else { Err(Reason::Version(version)) }
 }
 
-fn record<'a>(reader: &mut Reader<'a>, version: Version, db: DbIndex, limits: &Limits) -> Read<'a> {
+fn record<'a>(reader: &mut Reader<'a>, version: Version, db: DbIndex, skip_modules: bool, limits: &Limits) -> Read<'a> {
     let string_max = limits.string_bytes_max;
     let mut ahead = reader.clone();
     let step = match ahead.u8()? {
@@ -315,12 +325,12 @@ fn record<'a>(reader: &mut Reader<'a>, version: Version, db: DbIndex, limits: &L
             };
             return Err(Reason::Unsupported(KEY_META_OR_SLOT_IMPORT, what));
         }
-        _ => return key(reader, version, db, limits),
+        _ => return key(reader, version, db, skip_modules, limits),
     };
     Ok(Record::Step(step))
 }
 
-fn key<'a>(reader: &mut Reader<'a>, version: Version, db: DbIndex, limits: &Limits) -> Read<'a> {
+fn key<'a>(reader: &mut Reader<'a>, version: Version, db: DbIndex, skip_modules: bool, limits: &Limits) -> Read<'a> {
     let (mut expires, mut used) = (None, Used::Unsaid);
     let type_byte = loop {
         let mut ahead = reader.clone();
@@ -343,7 +353,14 @@ fn key<'a>(reader: &mut Reader<'a>, version: Version, db: DbIndex, limits: &Limi
     reader.u8()?;
     let key = reader.string(limits.string_bytes_max)?;
     let value = match (type_byte, version) {
-        (MODULE, _) => return Err(Reason::Module(module_name(reader.length()?))),
+        (MODULE, _) => {
+            let name = module_name(reader.length()?);
+            if !skip_modules {
+                return Err(Reason::Module(name));
+            }
+            skip_module_items(reader, limits.string_bytes_max)?;
+            return Ok(Record::Step(Step::ModuleKey(db, key, name)));
+        }
         (MODULE_RC, _) => {
             return Err(Reason::Unsupported(MODULE_RC, "a value of a module, in a form before Redis 4.0"));
         }
@@ -360,13 +377,18 @@ fn key<'a>(reader: &mut Reader<'a>, version: Version, db: DbIndex, limits: &Limi
 /// No type has a higher number than this; what does is looked at before its key is waited for.
 const TYPE_MAX: u8 = 63;
 
-fn skip_module_aux(reader: &mut Reader<'_>, string_max: usize) -> Result<(), Reason> {
-    const BAD: DecodeError = DecodeError::Corrupt("what a module saved is damaged");
+const BAD_MODULE: DecodeError = DecodeError::Corrupt("what a module saved is damaged");
+
+fn skip_module_aux(reader: &mut Reader<'_>, string_max: usize) -> Result<(), DecodeError> {
     reader.length()?;
     if reader.length()? != 2 {
-        return Err(BAD.into());
+        return Err(BAD_MODULE);
     }
     reader.length()?;
+    skip_module_items(reader, string_max)
+}
+
+fn skip_module_items(reader: &mut Reader<'_>, string_max: usize) -> Result<(), DecodeError> {
     loop {
         match reader.length()? {
             0 => return Ok(()),
@@ -382,7 +404,7 @@ fn skip_module_aux(reader: &mut Reader<'_>, string_max: usize) -> Result<(), Rea
             5 => {
                 reader.string(string_max)?;
             }
-            _ => return Err(BAD.into()),
+            _ => return Err(BAD_MODULE),
         }
     }
 }
@@ -553,7 +575,7 @@ mod tests {
         }
         check(b"", &["at byte 0: expected more bytes; the file ends here"]);
         check(b"REDI", &["at byte 4 (in what begins at byte 0): expected more bytes; the file ends here"]);
-        let later = "expected a version from REDIS0001 to REDIS0013, or VALKEY080; this is REDIS0099";
+        let later = "expected a version from REDIS0001 to REDIS0014, or VALKEY080; this is REDIS0099";
         check(b"REDIS0099\xff", &[&format!("at byte 9 (in what begins at byte 0): {later}")]);
     }
 
