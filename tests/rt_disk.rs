@@ -109,6 +109,8 @@ fn names_change_and_a_file_keeps_its_length_under_another_name() {
         assert_eq!(file.read_at(0, 7).await.unwrap(), b"seven b");
         assert_eq!(disk.remove(&new).await.unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(disk.list(&new).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        disk.sync_dir("".as_ref()).await.unwrap();
+        assert!(!disk.list("".as_ref()).await.unwrap().is_empty(), "the current folder");
         assert_eq!(disk.sync_dir(&new).await.unwrap_err().kind(), io::ErrorKind::NotFound);
     });
 }

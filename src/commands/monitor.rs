@@ -11,6 +11,7 @@
 use super::docs::Group;
 use super::table::{Command, Flags, Row, Run};
 use crate::pubsub::{Kind, Name};
+use crate::resp::words::push_quoted;
 use crate::resp::{Args, OwnedArgs};
 use crate::session::Session;
 use crate::shard::Shard;
@@ -85,24 +86,6 @@ fn secrets<'a>(name: &str, args: Args<'a>) -> impl Fn(usize) -> bool + use<'a> {
     }
 }
 
-/// A string in double quotes, as redis-cli prints it.
-fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'"');
-    for &byte in bytes {
-        match byte {
-            b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x07 => out.extend_from_slice(b"\\a"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            b' '..=b'~' => out.push(byte),
-            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
-        }
-    }
-    out.push(b'"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,12 +113,5 @@ mod tests {
         ] {
             assert_eq!(redacted(words), shown);
         }
-    }
-
-    #[test]
-    fn bytes_that_do_not_print_are_escaped() {
-        let mut out = Vec::new();
-        push_quoted(&mut out, b"a\"\\\n\r\t\x07\x08\0\x7f\xffz ");
-        assert_eq!(out, br#""a\"\\\n\r\t\a\b\x00\x7f\xffz ""#);
     }
 }

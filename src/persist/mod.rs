@@ -8,7 +8,9 @@
 //!   snapshots, AOF  ──> file_writer, file_reader   RDB files, in parts and pieces
 //!
 //!   aof        logs: commands as clients send them, and lines of annotation between them
-//!   sim_disk   a disk that crashes, for tests of everything that writes files
+//!   snapshot_set, aof::manifest ──> manifest_lines   which files belong together
+//!   whole_file   small files that are replaced as a whole
+//!   sim_disk     a disk that crashes, for tests of everything that writes files
 //! ```
 //!
 //! Plain functions over byte slices, called on the core that owns the value. Invariant: bytes from outside are read with checks into
@@ -16,5 +18,8 @@
 
 pub mod aof;
 pub mod dump;
+pub mod manifest_lines;
 pub mod rdb;
 pub mod sim_disk;
+pub mod snapshot_set;
+pub mod whole_file;

@@ -34,6 +34,24 @@ pub fn split_words(line: &[u8], words: &mut OwnedArgs) -> Result<(), UnbalancedQ
     }
 }
 
+/// Appends a string in double quotes, as redis-cli prints it: one word, which [`split_words`] reads back.
+pub fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    for &byte in bytes {
+        match byte {
+            b'\\' | b'"' => out.extend_from_slice(&[b'\\', byte]),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x07 => out.extend_from_slice(b"\\a"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            b' '..=b'~' => out.push(byte),
+            _ => out.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+        }
+    }
+    out.push(b'"');
+}
+
 /// C's `isspace`, which knows more blanks than a word ends at.
 fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
@@ -171,5 +189,15 @@ mod tests {
         assert_eq!(split_words(b"one two \"three", &mut words), Err(UnbalancedQuotes));
         words.push(b"end");
         assert_eq!(words.as_args().iter().collect::<Vec<_>>(), [&b"one"[..], b"two", b"end"]);
+    }
+
+    #[test]
+    fn bytes_that_do_not_print_are_escaped() {
+        let mut out = Vec::new();
+        push_quoted(&mut out, b"a\"\\\n\r\t\x07\x08\0\x7f\xffz ");
+        assert_eq!(out, br#""a\"\\\n\r\t\a\b\x00\x7f\xffz ""#);
+        let mut words = OwnedArgs::new();
+        assert_eq!(split_words(&out, &mut words), Ok(()));
+        assert_eq!(words.as_args().get(0), b"a\"\\\n\r\t\x07\x08\0\x7f\xffz ");
     }
 }

@@ -32,7 +32,7 @@ use std::future::Future;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -147,7 +147,7 @@ impl Disk for GlommioDisk {
     }
 
     async fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
-        let folder = folder.to_owned();
+        let folder = named(folder);
         blocking(move || {
             let mut names: Vec<OsString> =
                 fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<_>>()?;
@@ -163,7 +163,7 @@ impl Disk for GlommioDisk {
     }
 
     async fn sync_dir(&self, folder: &Path) -> io::Result<()> {
-        let folder = folder.to_owned();
+        let folder = named(folder);
         blocking(move || fs::File::open(folder)?.sync_all()).await
     }
 
@@ -229,6 +229,11 @@ impl DiskFile for GlommioFile {
         drop(ring);
         blocking(move || drop(descriptor)).await;
     }
+}
+
+/// The parent of a name alone is empty and means the current folder; system calls want it to be said.
+fn named(folder: &Path) -> PathBuf {
+    if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder.to_owned() }
 }
 
 /// The operating system's error, with its number. glommio's own conversion makes a text of it.

@@ -13,10 +13,14 @@
 //! |---|---|
 //! | [`effect`], [`annotation`] | what writes records and annotations |
 //! | [`scan`] | what reads them, piece by piece |
+//! | [`epochs`] | which epochs a log holds, and the largest that all logs of a set hold |
+//! | [`manifest`] | which files make up a log, or the logs of all shards |
 //!
 //! A log is written and read on its shard's core; what is here keeps no files and no clock. All of it are legal Redis files: a server
 //! since 7.0 skips lines that begin with `#`, also inside of a transaction, and so does redis-check-aof.
 
 pub mod annotation;
 pub mod effect;
+pub mod epochs;
+pub mod manifest;
 pub mod scan;
