@@ -411,8 +411,8 @@ impl<H: HashKey> Db<H> {
     }
 
     fn take_at(&mut self, at: Spot, hash: u64) -> Record {
-        let mut record = self.table.remove(at, hash);
-        self.walk.preserve_taken(hash, &mut record);
+        let leave = self.preserve(at, hash);
+        let record = self.table.remove(at, hash, leave);
         self.record_bytes -= record.bytes();
         self.expires -= usize::from(record.expire_at().is_some());
         self.forget_parts(&record);
@@ -420,7 +420,7 @@ impl<H: HashKey> Db<H> {
     }
 
     fn insert_at(&mut self, at: Spot, hash: u64, mut record: Record) -> Spot {
-        self.walk.stamp_new(hash, &mut record);
+        let leave = self.walk.stamp_new(hash, &mut record);
         self.record_bytes += record.bytes();
         if let Some(expire_at) = record.expire_at() {
             self.expires += 1;
@@ -429,7 +429,7 @@ impl<H: HashKey> Db<H> {
         if let Value::Object(object) = record.value() {
             self.note_parts(record.key(), None, object.next_expiry());
         }
-        self.table.insert(at, hash, record)
+        self.table.insert(at, hash, record, leave)
     }
 }
 
@@ -499,7 +499,7 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     /// Sets the access word, of which 24 bits are kept.
     #[inline]
     pub fn set_access(&mut self, access: u32) {
-        self.db.table.slot_mut(self.at).set_access(access);
+        self.db.table.set_access(self.at, access);
     }
 
     /// Replaces everything but the key. In place, without allocating, while the size class stays the same.
@@ -529,8 +529,8 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     /// record in its place begins here, but for its access word's.
     #[inline]
     fn slot_to_change(&mut self) -> &mut Slot {
-        self.db.preserve(self.at, self.hash);
-        self.db.table.slot_mut(self.at)
+        let leave = self.db.preserve(self.at, self.hash);
+        self.db.table.slot_mut(self.at, leave)
     }
 
     fn note_parts(&mut self, before: Option<Millis>, after: Option<Millis>) {
@@ -614,7 +614,7 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet, HashMap};
 
     use super::*;
@@ -622,7 +622,7 @@ mod tests {
 
     /// Hashes that a test chooses: good ones, ones that differ in a few bits only, and ones that collide.
     #[derive(Clone, Copy, Debug)]
-    enum Chosen {
+    pub(in super::super) enum Chosen {
         Uniform,
         /// So many of the top bits are the same for all keys.
         SharedTop(u32),
@@ -646,7 +646,7 @@ mod tests {
         }
     }
 
-    const HASHES: [Chosen; 6] = [
+    pub(in super::super) const HASHES: [Chosen; 6] = [
         Chosen::Uniform,
         Chosen::SharedTop(3),
         Chosen::SharedTop(20),
@@ -657,7 +657,7 @@ mod tests {
 
     impl Chosen {
         /// So many keys at most, since with equal hashes each search compares all of them.
-        fn at_most(self, keys: u64) -> u64 {
+        pub(in super::super) fn at_most(self, keys: u64) -> u64 {
             match self {
                 Chosen::Uniform | Chosen::SharedTop(..10) | Chosen::FewBits(10..) => keys,
                 Chosen::SharedTop(_) | Chosen::FewBits(_) | Chosen::Same => keys.min(700),
