@@ -155,24 +155,36 @@ def cve_2025_48367_descriptors_that_run_out_hurt_nobody_who_is_in(start):
     server = start(args=["--maxclients", "1000"], wrap=["prlimit", "--nofile=160:160"])
     first = server.raw()
     equal(first.call("SET", "k", "v"), b"OK")
-    many, refused = [], 0
+    alone = server.descriptors()
+    many, refused = [], {}
     for _ in range(250):
-        connection = server.raw(timeout=0.5)
+        # Whoever finds no room is told so at once; the time is there for a machine that is busy with other things.
+        connection = server.raw(timeout=10)
         try:
             equal(connection.call("PING"), b"PONG")
             many.append(connection)
-        except (ReplyError, OSError):
-            refused += 1
+        except (ReplyError, OSError) as why:
+            refused[str(why)] = refused.get(str(why), 0) + 1
             connection.close()
-    assert len(many) >= 30 and refused >= 50, f"{len(many)} let in, {refused} refused"
+    print(f"{len(many)} let in, refused {refused}, {server.descriptors()} descriptors")
+    assert len(many) >= 30 and sum(refused.values()) >= 50, f"{len(many)} let in, refused {refused}"
     before = server.cpu_ticks()
     time.sleep(1)
-    within(server.cpu_ticks() - before, 0, 10, "ticks while nothing can be accepted")
+    # One busy core makes a hundred of them; a virtual machine whose host is busy may add some that nobody used.
+    within(server.cpu_ticks() - before, 0, 30, "ticks while nothing can be accepted")
     equal(first.call("GET", "k"), b"v")
     for connection in many:
         connection.close()
-    wait_for(lambda: server.descriptors() < 100, 5, "descriptors given back")
-    equal(server.call("GET", "k"), b"v")
+    wait_for(lambda: server.descriptors() <= alone, 20, f"back to {alone} descriptors")
+
+    def welcome():
+        # The shard that accepts hears of clients that left other shards a little after their descriptors are closed.
+        try:
+            return server.call("GET", "k") == b"v"
+        except (ReplyError, OSError):
+            return False
+
+    wait_for(welcome, 20, "a new connection is served")
 
 
 @case(start=True)

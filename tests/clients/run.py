@@ -64,6 +64,17 @@ def run(case, program, shards, ours):
         server.close()
 
 
+def reason(error):
+    """What an exception says, and the line of a client test that it came from, in a few lines."""
+    frames = traceback.extract_tb(error.__traceback__)
+    here = os.path.dirname(os.path.abspath(__file__))
+    ours = [frame for frame in frames if os.path.dirname(os.path.abspath(frame.filename)) == here] or frames
+    # The innermost is mostly a check of cases.py or server.py; what called it names the expectation.
+    places = " < ".join(f"{os.path.basename(frame.filename)}:{frame.lineno} {frame.line}" for frame in ours[:0:-1])
+    text = f"{type(error).__name__}: {error}"
+    return "\n    ".join([*text[:1500].splitlines()[:12], f"at {places}"])
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--bin", help="the server to test")
@@ -98,14 +109,15 @@ def main():
                 verdict = f"skipped: {skip}"
                 skipped += 1
                 if in_ci:
-                    failed.append(name)
-            except Exception:
+                    failed.append((name, verdict))
+            except Exception as error:
                 traceback.print_exc(file=sys.stdout)
                 verdict = "FAILED"
-                failed.append(name)
+                failed.append((name, reason(error)))
             print(f"{name} ... {verdict} ({time.monotonic() - began:.1f} s)", flush=True)
-    for name in failed:
-        print(f"failed: {name}")
+    # The end of the log is all that is seen of a long one, so the reasons are said again there.
+    for name, why in failed:
+        print(f"failed: {name}\n    {why}")
     print(f"{passed} passed, {len(failed)} failed" + (f", {skipped} skipped" if skipped else ""))
     return 1 if failed or not passed else 0
 
