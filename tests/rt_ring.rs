@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -674,6 +675,8 @@ fn one_ring_wakes_another_and_a_ring_that_has_gone_cannot_be_woken() {
     let _turn = turn();
     let board = PeerBoard::new(2);
     let theirs = Arc::clone(&board);
+    let woken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&woken);
     let sleeper = thread::spawn(move || {
         let mut ring = Ring::new(RingConfig::default()).unwrap();
         ring.join(theirs, ShardId(1));
@@ -683,6 +686,7 @@ fn one_ring_wakes_another_and_a_ring_that_has_gone_cannot_be_woken() {
             assert!(matches!(ring.next(), Some(Completion::Woken)));
             assert!(ring.next().is_none());
             assert!(started.elapsed() < Duration::from_secs(4));
+            counted.fetch_add(1, Ordering::Release);
         }
         assert_eq!(ring.stats().wakes_received, 100);
     });
@@ -691,7 +695,11 @@ fn one_ring_wakes_another_and_a_ring_that_has_gone_cannot_be_woken() {
     while board.reachable() < 2 {
         thread::yield_now();
     }
-    for _ in 0..100 {
+    for number in 0..100 {
+        // One at a time: the sleeper may have lost its core, and two wakes would reach it as one.
+        while woken.load(Ordering::Acquire) < number {
+            thread::yield_now();
+        }
         thread::sleep(Duration::from_millis(1));
         assert!(ring.wake(ShardId(1)));
         ring.poll().unwrap();

@@ -44,6 +44,9 @@ impl fmt::Display for ShardId {
     }
 }
 
+/// The number of an epoch of the log: a point in the serial order of all shards. Counted from 1; 0 is before all.
+pub type Epoch = u64;
+
 /// One of the numbered databases, `0..databases` (16 unless configured otherwise).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 pub struct DbIndex(pub u16);

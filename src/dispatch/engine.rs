@@ -668,6 +668,7 @@ impl Engine {
             if silent {
                 out.truncate(mark);
             }
+            session.tells_of(self.shard.effects.take_need(), &self.shard.config);
         } else {
             let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
             let shard = &mut self.shard;
@@ -676,6 +677,7 @@ impl Engine {
                 shard.run(f, command.id, db, touch, args, reply);
                 shard.serve_ready();
             });
+            session.tells_of(self.shard.effects.take_need(), &self.shard.config);
         }
         Flow::Next
     }
@@ -967,6 +969,7 @@ impl Engine {
         }
         session.plan_running = false;
         session.blocked = None;
+        session.tells_of(plan.driver.need(), &self.shard.config);
         forget_caching(session, Some(plan.command), self.table);
         let its_own = session.pending.iter_mut().rev().find(|entry| matches!(entry, Pending::Plan(None)));
         *its_own.expect("the plan is pending while it runs") = Pending::Plan(Some(reply));
@@ -1072,7 +1075,9 @@ impl Engine {
             std::mem::swap(&mut source.ends, &mut batch.ends);
             waiting.outstanding -= 1;
             waiting.fences += i64::from(batch.fences);
-            if waiting.is_complete() {
+            let complete = waiting.is_complete();
+            session.tells_of(batch.need, &self.shard.config);
+            if complete {
                 self.drain_pending(&mut session);
             }
             self.settle(session);

@@ -29,6 +29,8 @@ mod simulation;
 #[cfg(test)]
 mod simulation_pubsub;
 #[cfg(test)]
+mod simulation_snapshot;
+#[cfg(test)]
 mod simulation_tracking;
 mod tracked;
 mod turns;

@@ -84,6 +84,7 @@ impl Engine {
             fences = self.shard.send_invalidations(Some(fence), Some((session, &mut behind)));
         }
         self.shard.serve_ready();
+        session.tells_of(self.shard.effects.take_need(), &self.shard.config);
         if fences > 0 {
             let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
             building.pending.fences += i64::from(fences);

@@ -14,7 +14,8 @@
 use std::collections::BTreeSet;
 
 use super::expiry::ExpiryPass;
-use super::record::{Entry, Record};
+use super::record::{Entry, Record, Slot};
+use super::snapshot::CutWalk;
 use super::table::{HashKey, Ruins, Spot, Table};
 use super::value::{NewValue, Value};
 use crate::base::time::Millis;
@@ -28,6 +29,8 @@ pub struct Db<H = ahash::RandomState> {
     /// Bytes allocated for the records of the table and of the ruins, values included.
     pub(super) record_bytes: usize,
     pub(super) pass: ExpiryPass,
+    /// What a snapshot has yet to write.
+    pub(super) walk: CutWalk,
     /// Tables that were emptied and are being freed in slices.
     ruins: Vec<Ruins>,
     /// Large values that nobody can reach any more and that are being freed in slices.
@@ -71,6 +74,7 @@ impl<H: HashKey> Db<H> {
             expires: 0,
             record_bytes: 0,
             pass: ExpiryPass::default(),
+            walk: CutWalk::default(),
             ruins: Vec::new(),
             buried: Vec::new(),
             parts: BTreeSet::new(),
@@ -245,9 +249,9 @@ impl<H: HashKey> Db<H> {
         DbMemory { table_bytes: self.table.bytes(), record_bytes: self.record_bytes }
     }
 
-    /// Leaves an empty database behind and hands out the full one.
+    /// Leaves an empty database behind and hands out the full one, which a snapshot may need: see [`super::Keyspace::take`].
     #[must_use]
-    pub fn take(&mut self) -> Db<H>
+    pub(super) fn take(&mut self) -> Db<H>
     where
         H: Clone,
     {
@@ -331,6 +335,7 @@ impl<H: HashKey> Db<H> {
     where
         H: Clone,
     {
+        assert!(!self.is_in_snapshot(), "the snapshot has yet to write what is to be freed");
         if !self.is_empty() {
             self.ruins.push(self.table.take_ruins());
             self.parts.clear();
@@ -377,17 +382,20 @@ impl<H: HashKey> Db<H> {
         if self.ruins.is_empty() {
             assert_eq!(bytes, self.record_bytes, "the bytes of the records were counted");
         }
+        self.check_stamps();
     }
 
     fn take_at(&mut self, at: Spot, hash: u64) -> Record {
-        let record = self.table.remove(at, hash);
+        let mut record = self.table.remove(at, hash);
+        self.walk.preserve_taken(hash, &mut record);
         self.record_bytes -= record.bytes();
         self.expires -= usize::from(record.expire_at().is_some());
         self.forget_parts(&record);
         record
     }
 
-    fn insert_at(&mut self, at: Spot, hash: u64, record: Record) -> Spot {
+    fn insert_at(&mut self, at: Spot, hash: u64, mut record: Record) -> Spot {
+        self.walk.stamp_new(hash, &mut record);
         self.record_bytes += record.bytes();
         if let Some(expire_at) = record.expire_at() {
             self.expires += 1;
@@ -489,7 +497,15 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     /// Lets `change` at the value, if it is an object; none if it is a string.
     #[inline]
     pub fn with_object<R>(&mut self, change: impl FnOnce(&mut Object) -> R) -> Option<R> {
-        self.db.table.slot_mut(self.at).with_object(change)
+        self.slot_to_change().with_object(change)
+    }
+
+    /// The slot, with the right to change what is in it: a snapshot that has yet to write it has done so. Every change of a
+    /// record in its place begins here, but for its access word's.
+    #[inline]
+    fn slot_to_change(&mut self) -> &mut Slot {
+        self.db.preserve(self.at, self.hash);
+        self.db.table.slot_mut(self.at)
     }
 
     fn note_parts(&mut self, before: Option<Millis>, after: Option<Millis>) {
@@ -534,7 +550,7 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     /// Puts another record with the same key in this one's place.
     fn replace(&mut self, record: Record) -> Record {
         self.note_parts(part_expiry(self.value()), part_expiry(record.value()));
-        self.change(|old| std::mem::replace(old, record))
+        self.change(|old| old.replace(record))
     }
 
     /// Takes the key out.
@@ -545,7 +561,7 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     /// The short way of the commonest change: nothing of what is counted changes. False if it cannot be gone.
     #[inline]
     fn overwrite(&mut self, value: &NewValue<'_>, expire: Option<Millis>, access: u32) -> bool {
-        let done = self.db.table.slot_mut(self.at).overwrite(value, expire, access);
+        let done = self.slot_to_change().overwrite(value, expire, access);
         if done && let Some(expire_at) = expire {
             self.db.pass.note(expire_at);
             self.db.table.note_expiry(self.at, expire_at);
@@ -554,12 +570,12 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     }
 
     fn change<R>(&mut self, change: impl FnOnce(&mut Record) -> R) -> R {
-        let db = &mut *self.db;
-        let (result, before, after) = db.table.slot_mut(self.at).update(|record| {
+        let (result, before, after) = self.slot_to_change().update(|record| {
             let before = (record.bytes(), record.expire_at());
             let result = change(record);
             (result, before, (record.bytes(), record.expire_at()))
         });
+        let db = &mut *self.db;
         db.record_bytes = db.record_bytes - before.0 + after.0;
         if before.1 != after.1 {
             db.expires = db.expires - usize::from(before.1.is_some()) + usize::from(after.1.is_some());

@@ -91,7 +91,11 @@ impl<H: HashKey> Db<H> {
                 on_expired(&record);
                 graves.push(record);
             });
-            for record in graves.drain(..) {
+            for mut record in graves.drain(..) {
+                if self.is_in_snapshot() {
+                    let hash = self.hash(record.key());
+                    self.walk.preserve_taken(hash, &mut record);
+                }
                 self.bury(record);
             }
             self.expires -= expires;

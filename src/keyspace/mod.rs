@@ -21,26 +21,30 @@ pub mod expiry;
 pub mod record;
 mod segment;
 mod size_class;
+pub mod snapshot;
 pub mod table;
 pub mod value;
 
 pub use db::{Db, DbMemory, EntryMut, Lookup, Parts, Vacant};
 pub use expiry::ExpireProgress;
 pub use record::{Entry, INLINE_BYTES_MAX, Record};
+pub use snapshot::{EntrySink, SnapshotBudget, SnapshotProgress};
 pub use table::{CURSOR_BITS, HashKey};
 pub use value::{EMBSTR_BYTES_MAX, NewValue, Text, Value};
 
 use crate::base::DbIndex;
+use snapshot::Snapshot;
 
 /// The numbered databases of one shard.
 pub struct Keyspace {
     dbs: Vec<Db>,
+    snapshot: Snapshot,
 }
 
 impl Keyspace {
     /// So many empty databases. The hasher is seeded at random once per process.
     pub fn new(databases: usize, hasher: &ahash::RandomState) -> Keyspace {
-        Keyspace { dbs: (0..databases).map(|_| Db::new(hasher.clone())).collect() }
+        Keyspace { dbs: (0..databases).map(|_| Db::new(hasher.clone())).collect(), snapshot: Snapshot::default() }
     }
 
     /// The hash of a key: the same in all databases of all shards of the process.
@@ -89,6 +93,14 @@ impl Keyspace {
     pub fn free_buried(&mut self, elements_max: usize) -> bool {
         self.dbs.iter_mut().find(|db| db.has_buried()).is_some_and(|db| db.free_buried(elements_max))
             || self.has_buried()
+    }
+
+    /// Empties a database and hands out what was in it, unless a snapshot has yet to write that: then it stays here until
+    /// [`Keyspace::take_released`].
+    #[must_use]
+    pub fn take(&mut self, index: DbIndex) -> Option<Db> {
+        let taken = self.db_mut(index).take();
+        self.snapshot.keep(taken)
     }
 
     /// Exchanges two databases (SWAPDB). Does nothing if they are the same.

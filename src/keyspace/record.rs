@@ -1,8 +1,8 @@
 //! One key with its value in one allocation, and the 8-byte slot that points to it. The keyspace's only unsafe code.
 //!
 //! ```text
-//!            bit 0    4 5 6 7 8                 32               48               64
-//!   head     [ kind   |E|P|L|R|  access: 24 bits |  key length    |  inline length ]    8 bytes
+//!            bit 0  2  4 5 6 7 8                 32               48               64
+//!   head     [ k  | s |E|P|L|R|  access: 24 bits |  key length    |  inline length ]    8 bytes: k is the kind, s the stamp
 //!   E        [ expiry, milliseconds since 1970                                    ]    8 bytes, if the key expires
 //!   P        [ payload: the integer, or the pointer to the blob                   ]    8 bytes, if not inline
 //!   L        [ key length                                                         ]    8 bytes, if over 65534
@@ -19,6 +19,9 @@
 //!
 //! A [`Record`] belongs to whoever holds it, a [`Slot`]'s record to the slot; both may move to another thread. Needs
 //! nothing from the runtime, so it runs under Miri.
+//!
+//! The stamp is for whoever holds the table ([`super::snapshot`]): it says nothing about the record's parts, and stays with the
+//! record whatever else changes.
 //!
 //! Absent on purpose: the hash (recomputed in the rare moments that want it) and a reference count (a record has one
 //! owner; what outlives a command is copied or is a blob).
@@ -85,7 +88,9 @@ enum Kind {
 struct Head(u64);
 
 impl Head {
-    const KIND: u64 = 0xf;
+    const KIND: u64 = 0x3;
+    const STAMP_AT: u32 = 2;
+    const STAMP: u64 = 0x3 << Head::STAMP_AT;
     const EXPIRES: u64 = 1 << 4;
     const PAYLOAD: u64 = 1 << 5;
     const LONG_KEY: u64 = 1 << 6;
@@ -102,8 +107,7 @@ impl Head {
             0 => Kind::Int,
             1 => Kind::Inline,
             2 => Kind::Blob,
-            3 => Kind::Object,
-            kind => unreachable!("no record has the kind {kind}"),
+            _ => Kind::Object,
         }
     }
 
@@ -123,6 +127,16 @@ impl Head {
     #[inline]
     fn inline_len(self) -> usize {
         (self.0 >> Head::INLINE_LEN_AT) as usize
+    }
+
+    #[inline]
+    fn stamp(self) -> u8 {
+        ((self.0 & Head::STAMP) >> Head::STAMP_AT) as u8
+    }
+
+    #[inline]
+    fn with_stamp(self, stamp: u8) -> Head {
+        Head(self.0 & !Head::STAMP | u64::from(stamp) << Head::STAMP_AT & Head::STAMP)
     }
 
     /// Where the payload word lies if there is one.
@@ -278,6 +292,17 @@ impl Record {
         }
     }
 
+    /// Sets the stamp, of which 2 bits are kept. A new record's is 0.
+    #[inline]
+    pub(super) fn set_stamp(&mut self, stamp: u8) {
+        let old = self.entry().head();
+        let new = old.with_stamp(stamp);
+        if old != new {
+            // SAFETY: the head is initialised (2) and ours alone (1); the stamp's bits change nothing about the shape.
+            unsafe { self.0.cast::<Head>().write(new) }
+        }
+    }
+
     /// Replaces everything but the key: in place if the size class stays the same.
     pub fn assign(&mut self, value: NewValue<'_>, expire: Option<Millis>, access: u32) {
         match value {
@@ -308,7 +333,8 @@ impl Record {
             NewValue::Bytes { bytes, raw } if bytes.len() <= INLINE_BYTES_MAX => Stored::Inline { bytes, raw },
             NewValue::Bytes { .. } | NewValue::Blob(_) | NewValue::Object(_) => return false,
         };
-        let new = Shape::new(old.key_len, &value, expire.is_some(), access);
+        let mut new = Shape::new(old.key_len, &value, expire.is_some(), access);
+        new.head.0 |= old.head.0 & Head::STAMP;
         const SAME: u64 = Head::KIND | Head::EXPIRES | Head::PAYLOAD | Head::LONG_KEY;
         if (old.head.0 ^ new.head.0) & SAME != 0
             || (old.head.inline_len() != new.head.inline_len() && old.bytes() != new.bytes())
@@ -322,6 +348,13 @@ impl Record {
             self.fill(new, value, expire);
         }
         true
+    }
+
+    /// Puts another record in this one's place, under its stamp, and hands this one out.
+    pub(super) fn replace(&mut self, mut other: Record) -> Record {
+        other.set_stamp(self.entry().stamp());
+        self.set_stamp(0);
+        std::mem::replace(self, other)
     }
 
     /// Replaces the value; expiry and access word stay.
@@ -518,7 +551,9 @@ impl Record {
 
     fn store(&mut self, value: Stored<'_>, expire: Option<Millis>, access: u32) {
         let old = self.disown();
-        let shape = Shape::new(self.entry().shape().key_len, &value, expire.is_some(), access);
+        let before = self.entry().shape();
+        let mut shape = Shape::new(before.key_len, &value, expire.is_some(), access);
+        shape.head.0 |= before.head.0 & Head::STAMP;
         // SAFETY: `fill` writes all that `reshape` may have left without a value; the record owns nothing in between.
         unsafe {
             self.reshape(shape);
@@ -687,6 +722,12 @@ impl<'a> Entry<'a> {
         self.head().access()
     }
 
+    /// See [`Record::set_stamp`].
+    #[inline]
+    pub(super) fn stamp(self) -> u8 {
+        self.head().stamp()
+    }
+
     /// The bytes allocated for this record, its string included. A blob that is shared counts in full. Of an object only
     /// its box counts, since what is in it changes without the record's knowledge.
     pub fn bytes(self) -> usize {
@@ -803,6 +844,12 @@ impl Slot {
     #[inline]
     pub(super) fn set_access(&mut self, access: u32) {
         self.touch(|record| record.set_access(access));
+    }
+
+    /// See [`Record::set_stamp`]. Must not be called on an empty slot.
+    #[inline]
+    pub(super) fn set_stamp(&mut self, stamp: u8) {
+        self.touch(|record| record.set_stamp(stamp));
     }
 
     /// Lets `change` at the object, if the value is one. Must not be called on an empty slot.

@@ -89,6 +89,9 @@ const CHUNK: usize = 512;
 /// finding that many.
 const SCAN_SLOTS_PER_KEY: usize = 16;
 
+/// How many slots before its turn a walk asks for a record's memory.
+const WALK_PREFETCH: usize = 8;
+
 /// Draws of a random slot before the exact way is taken. One draw in about four hits.
 const RANDOM_DRAWS_MAX: usize = 128;
 
@@ -329,6 +332,35 @@ impl<H: HashKey> Table<H> {
             }
             base = end_of_segment(base, segment.depth()).unwrap_or(0);
         }
+    }
+
+    /// Visits the records of the segment that holds `from`, in the order of their hashes and from that one on, until `visit`
+    /// returns false. Records with equal tags are visited together: a visit may come after one that returned false. Returns
+    /// the hash before which all was visited, none at the end of the table.
+    pub(super) fn walk_segment(&mut self, from: u64, mut visit: impl FnMut(&mut Slot) -> bool) -> Option<u64> {
+        let index = self.segment_of(from);
+        let Table { hasher, segments, .. } = self;
+        let segment = segments.get_mut(index);
+        let from_tag = segment.tag_of(from);
+        // Only if tags have become coarser since `from` was returned; then those with this one are on both sides of it.
+        let is_divided = segment.first_hash(from, from_tag) < from;
+        let (mut goes_on, mut group) = (true, from_tag);
+        for at in segment.home(from_tag)..segment.slots().len() {
+            if let Some(ahead) = segment.slots().get(at + WALK_PREFETCH) {
+                ahead.prefetch_record();
+            }
+            let slot = &segment.slots()[at];
+            let (tag, Some(entry)) = (slot.tag(), slot.entry()) else { continue };
+            if tag < from_tag || (is_divided && tag == from_tag && hasher.hash_key(entry.key()) < from) {
+                continue;
+            }
+            if !goes_on && tag != group {
+                return Some(segment.first_hash(from, tag));
+            }
+            group = tag;
+            goes_on &= visit(segment.slot_mut(at));
+        }
+        end_of_segment(from, segment.depth())
     }
 
     /// Lets the segment that holds this hash expire what is due. Returns what the caller's walk needs to know.

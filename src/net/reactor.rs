@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::accept::{ACCEPT_RETRY_MS, Acceptor, least_loaded};
 use super::connection::{Connection, Named, Receiving, connection_token, named, special_token};
-use crate::base::ShardId;
+use crate::base::{Epoch, ShardId};
 use crate::config::Config;
 use crate::dispatch::{Delivery, Engine};
 use crate::rt::buffers::BufferRing;
@@ -82,6 +82,10 @@ pub struct Reactor {
     /// Messages that found no credit, by receiver. Bounded: a connection has a bounded number of batches on their way.
     waiting: Vec<VecDeque<Message>>,
     dirty: Vec<SessionKey>,
+    /// Sessions whose output waits until the log is safe.
+    gated: Vec<SessionKey>,
+    /// What was safe when they were last looked at.
+    gated_at: Epoch,
     /// Whether a reply is being worked on while it is sent, so that the next turn comes at once.
     working: bool,
     timers: super::timers::Timers,
@@ -107,6 +111,8 @@ impl Reactor {
             connections: Vec::new(),
             waiting,
             dirty: Vec::new(),
+            gated: Vec::new(),
+            gated_at: 0,
             working: false,
             timers: super::timers::Timers::default(),
             on_config: parts.on_config,
@@ -142,6 +148,7 @@ impl Reactor {
                 self.take_in_config();
             }
             self.post();
+            self.release_gated();
             self.flush();
             // What flushing closed may have told other shards.
             self.post();
@@ -450,6 +457,22 @@ impl Reactor {
         post_one(&mut self.endpoint, &mut self.waiting, to, message);
     }
 
+    /// Looks at sessions whose output waits for the log again when more of it is safe.
+    fn release_gated(&mut self) {
+        let effects = &self.engine.shard.effects;
+        let durable = if effects.is_active() { effects.durable_epoch() } else { Epoch::MAX };
+        if durable == self.gated_at {
+            return;
+        }
+        self.gated_at = durable;
+        for key in std::mem::take(&mut self.gated) {
+            if let Some(session) = self.engine.shard.sessions.get_mut(key) {
+                session.gated = false;
+                self.engine.mark_dirty(key);
+            }
+        }
+    }
+
     /// Sends what sessions have to say, closes those that are done, and turns receiving on and off.
     fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -466,7 +489,13 @@ impl Reactor {
         let Some(session) = self.engine.shard.sessions.get_mut(key) else { return };
         let Some(connection) = self.connections[key.index as usize].as_mut() else { return };
         debug_assert_eq!(connection.key, key);
-        if session.closing != Closing::Now && !connection.sending && !session.out.is_empty() {
+        let gated = session.need > self.gated_at;
+        if gated && !session.gated && session.closing != Closing::Now {
+            session.gated = true;
+            self.engine.shard.effects.want(session.need);
+            self.gated.push(key);
+        }
+        if session.closing != Closing::Now && !connection.sending && !session.out.is_empty() && !gated {
             let (bytes, blobs) = session.out.take_sendable();
             // A reply that is being worked on has nothing to send yet.
             connection.sending = !bytes.is_empty() || !blobs.is_empty();

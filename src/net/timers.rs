@@ -77,8 +77,12 @@ impl Timers {
     fn expire(&mut self, engine: &mut Engine, now: Now, clock: &Clock) {
         let shard = &mut engine.shard;
         let databases = shard.keyspace.dbs().len();
-        let mut observers =
-            Observers { waiters: &mut shard.waiters, watched: &mut shard.watched, tracking: &mut shard.tracking };
+        let mut observers = Observers {
+            waiters: &mut shard.waiters,
+            watched: &mut shard.watched,
+            tracking: &mut shard.tracking,
+            effects: &mut shard.effects,
+        };
         let begun_us = clock.mono_us();
         let effort = u64::from(shard.config.active_expire_effort.max(1)) - 1;
         let cycle_us = EXPIRE_CYCLE_US + effort * EXPIRE_CYCLE_US_PER_EFFORT;
@@ -88,7 +92,7 @@ impl Timers {
             let (events, config) = (&mut shard.events, &shard.config);
             let db = shard.keyspace.db_mut(index);
             while let Some(Parts { key, result: expired, dead }) = db.expire_parts(now.millis(), |key, object| {
-                observers.expired(index, key);
+                observers.fields_expired(index, key);
                 expire_fields(object, now.millis())
             }) {
                 if expired > 0 {

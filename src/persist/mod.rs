@@ -3,11 +3,18 @@
 //! ```text
 //!   DUMP, RESTORE ──> dump   one value, its RDB version, a checksum
 //!                      │
-//!                     rdb    a type byte and a body for each kind of value; files of them will come here too
+//!                     rdb    a type byte and a body for each kind of value
+//!                      │
+//!   snapshots, AOF  ──> file_writer, file_reader   RDB files, in parts and pieces
+//!
+//!   aof        logs: commands as clients send them, and lines of annotation between them
+//!   sim_disk   a disk that crashes, for tests of everything that writes files
 //! ```
 //!
 //! Plain functions over byte slices, called on the core that owns the value. Invariant: bytes from outside are read with checks into
-//! our own structures, never taken over as they are. Absent so far: files, logs, and whatever waits for a disk.
+//! our own structures, never taken over as they are. Absent on purpose in what is here: whatever waits for a disk.
 
+pub mod aof;
 pub mod dump;
 pub mod rdb;
+pub mod sim_disk;

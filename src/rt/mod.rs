@@ -7,7 +7,8 @@
 //!   completion what the ring reports                                    segments    large values sent without a copy
 //!   mesh       bounded mailboxes between shards                          peers       how a shard rings another's bell
 //!   park       how a shard waits: in its ring, or inside glommio
-//!   socket     listeners, addresses, socket options                      clock signals entropy process memory
+//!   socket     listeners, addresses, socket options                      disk        files, and what is durable when
+//!   clock signals entropy process memory
 //! ```
 //!
 //! One turn of a shard's loop, as the net layer writes it:
@@ -30,6 +31,7 @@ pub mod background;
 pub mod buffers;
 pub mod clock;
 pub mod completion;
+pub mod disk;
 pub mod entropy;
 pub mod executor;
 pub mod memory;

@@ -20,9 +20,9 @@ pub use transaction::{Queued, Transaction, WatchedKey};
 
 use std::collections::VecDeque;
 
-use crate::base::DbIndex;
 use crate::base::time::Now;
-use crate::config::Config;
+use crate::base::{DbIndex, Epoch};
+use crate::config::{AppendFsync, Config};
 use crate::metrics::CommandId;
 use crate::resp::{BigBulk, Parser, Reply, Resp};
 
@@ -79,6 +79,20 @@ impl Subscriptions {
     }
 }
 
+/// CLIENT DURABILITY: how long replies that tell of writes wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Durability {
+    /// As `appendfsync` says.
+    #[default]
+    Default,
+    /// Not at all.
+    None,
+    /// Not at all; the writes are on the disk a second later, whatever `appendfsync` says.
+    EverySec,
+    /// Until the writes are on the disk.
+    Always,
+}
+
 /// One connection. See the module.
 pub struct Session {
     /// The place in the table.
@@ -115,6 +129,14 @@ pub struct Session {
     pub no_evict: bool,
     /// CLIENT NO-TOUCH.
     pub no_touch: bool,
+    /// CLIENT DURABILITY.
+    pub durability: Durability,
+    /// The epoch of the log that has its last write, or something it has read.
+    pub last_epoch: Epoch,
+    /// What is in `out` is not sent before this epoch of the log is safe.
+    pub need: Epoch,
+    /// Whether it is in the list of sessions that wait for that.
+    pub gated: bool,
     /// When it connected.
     pub created: Now,
     /// When its last bytes came, monotonic microseconds.
@@ -196,6 +218,10 @@ impl Session {
             reply_mode: ReplyMode::On,
             no_evict: false,
             no_touch: false,
+            durability: Durability::Default,
+            last_epoch: 0,
+            need: 0,
+            gated: false,
             created: now,
             active_us: now.mono_us,
             last_command: None,
@@ -263,6 +289,26 @@ impl Session {
         self.out.total_bytes() + self.sending_bytes + self.pending.iter().map(Pending::bytes).sum::<usize>()
     }
 
+    /// A reply tells of what is in this epoch of the log.
+    #[inline]
+    pub fn tells_of(&mut self, epoch: Epoch, config: &Config) {
+        if epoch > self.last_epoch {
+            self.last_epoch = epoch;
+            if self.waits_for_disk(config) {
+                self.need = epoch;
+            }
+        }
+    }
+
+    /// Whether its replies wait until what they tell of is on the disk.
+    pub fn waits_for_disk(&self, config: &Config) -> bool {
+        match self.durability {
+            Durability::Default => config.appendfsync == AppendFsync::Always,
+            Durability::None | Durability::EverySec => false,
+            Durability::Always => true,
+        }
+    }
+
     /// Whether the keys that its next command reads are to be remembered.
     #[inline]
     pub fn remembers(&self) -> bool {
@@ -314,6 +360,7 @@ impl Session {
         self.reply_mode = ReplyMode::On;
         self.no_evict = false;
         self.no_touch = false;
+        self.durability = Durability::Default;
         self.transaction = None;
     }
 }

@@ -18,6 +18,7 @@ use crate::metrics::ShardMetrics;
 use crate::resp::{Args, CommandError, Reply};
 use crate::shard::Shard;
 use crate::shard::access::AccessPolicy;
+use crate::shard::effects::Effects;
 use crate::shard::events::KeyEvents;
 use crate::shard::slots::SlotMap;
 use crate::shard::waiters::Waiters;
@@ -57,6 +58,12 @@ impl DataFn {
     ) -> Result<(), CommandError> {
         match self {
             DataFn::Read(f) => f(&mut ReadCx { cx: shard.data_cx(db, touch) }, args, reply),
+            DataFn::Write(f) if shard.effects.is_active() => {
+                let outer = shard.begin_command();
+                let result = f(&mut WriteCx { read: ReadCx { cx: shard.data_cx(db, touch) } }, args, reply);
+                shard.end_command(outer, db, args);
+                result
+            }
             DataFn::Write(f) => f(&mut WriteCx { read: ReadCx { cx: shard.data_cx(db, touch) } }, args, reply),
             DataFn::Service(f) => f(shard, args, reply),
         }
@@ -99,6 +106,8 @@ pub struct Observers<'a> {
     pub watched: &'a mut Watched,
     /// Who may have a copy.
     pub tracking: &'a mut Tracking,
+    /// What the log is told.
+    pub effects: &'a mut Effects,
 }
 
 impl Observers<'_> {
@@ -108,11 +117,19 @@ impl Observers<'_> {
         self.waiters.signal(db, key);
         self.watched.touch(db, key);
         self.tracking.changed(key, false);
+        self.effects.changed(db, key);
     }
 
-    /// A key has come to its end, with nobody to blame.
+    /// A key has come to its end, with nobody to blame, and that is counted as a change.
     #[inline]
     pub fn expired(&mut self, db: DbIndex, key: &[u8]) {
+        self.effects.expired_and_counted(db, key);
+        self.fields_expired(db, key);
+    }
+
+    /// The same of parts of a key.
+    #[inline]
+    pub fn fields_expired(&mut self, db: DbIndex, key: &[u8]) {
         self.waiters.signal(db, key);
         self.watched.touch(db, key);
         self.tracking.changed(key, true);
@@ -184,7 +201,8 @@ impl<'a> ReadCx<'a> {
     }
 
     /// The selected database, for commands over all keys (SCAN, KEYS, RANDOMKEY, DBSIZE).
-    pub fn db(&self) -> &Db {
+    pub fn db(&mut self) -> &Db {
+        self.cx.observers.effects.saw_all();
         self.cx.keyspace.db(self.cx.db)
     }
 
@@ -194,15 +212,12 @@ impl<'a> ReadCx<'a> {
         self.cx.events.note(self.cx.config, class, event, self.cx.db, key);
     }
 
-    fn db_mut(&mut self) -> &mut Db {
-        self.cx.keyspace.db_mut(self.cx.db)
-    }
-
     /// Finds a live key. One whose time has come is removed on the way.
     #[inline]
     fn find(&mut self, key: &[u8], counted: bool, touched: bool) -> Option<EntryMut<'_>> {
         let DataCx { keyspace, db, now, metrics, access, rng, touch, config, events, observers, .. } = &mut self.cx;
         let now = now.millis();
+        observers.effects.saw(*db, key);
         let mut found = match keyspace.db_mut(*db).lookup(key) {
             Lookup::Found(entry) => Some(entry),
             Lookup::Vacant(_) => None,
@@ -569,6 +584,7 @@ impl<'a> WriteCx<'a> {
                 };
                 if entry.entry().is_expired(now) {
                     metrics.expired_keys += 1;
+                    observers.effects.expired(*db, key);
                     events.note(config, EventClass::EXPIRED, "expired", *db, key);
                     events.note(config, EventClass::NEW, "new", *db, key);
                 }
@@ -683,6 +699,7 @@ impl<'a> WriteCx<'a> {
             entry.bury();
             metrics.expired_keys += 1;
             metrics.changes += 1;
+            observers.effects.expired_and_counted(*index, key);
             events.note(config, EventClass::EXPIRED, "expired", *index, key);
         }
         check_room(len_min)?;
@@ -769,13 +786,16 @@ impl<'a> WriteCx<'a> {
         result
     }
 
-    /// Empties the selected database and hands out what was in it, so that the caller can free it at its leisure.
-    pub fn take_db(&mut self) -> Db {
+    /// Empties the selected database and hands out what was in it, so that the caller can free it at its leisure. None if a
+    /// snapshot keeps it.
+    pub fn take_db(&mut self) -> Option<Db> {
         let DataCx { keyspace, db, observers, .. } = &mut self.read.cx;
         observers.watched.touch_db(*db, |key| keyspace.db(*db).find(key).is_some());
         observers.waiters.signal_db(*db);
-        let taken = self.read.db_mut().take();
-        self.changed(taken.len() as u64);
+        let changes = keyspace.db(*db).len() as u64;
+        let taken = keyspace.take(*db);
+        observers.effects.emit(*db, [&b"FLUSHDB"[..]].into_iter());
+        self.changed(changes);
         taken
     }
 
@@ -792,6 +812,37 @@ impl<'a> WriteCx<'a> {
             observers.waiters.signal_db(db);
         }
         self.changed(1);
+        let (first, second) = (a.0.to_string(), b.0.to_string());
+        let words = [&b"SWAPDB"[..], first.as_bytes(), second.as_bytes()];
+        self.read.cx.observers.effects.emit(a, words.into_iter());
+    }
+
+    // ---- what the log is told
+
+    /// Whether there is a log that effects would go to: what is made for [`WriteCx::effect`] alone need not be made otherwise.
+    #[inline]
+    pub fn is_logged(&self) -> bool {
+        self.read.cx.observers.effects.is_active()
+    }
+
+    /// What this command does, in words that do the same whenever they are run, instead of its own. May be called several times. In a
+    /// step of a plan it speaks for this key alone; the others are logged as they are in the end.
+    pub fn effect(&mut self, key: &[u8], words: &[&[u8]]) {
+        let DataCx { db, observers, .. } = &mut self.read.cx;
+        observers.effects.say(*db, key, words.iter().copied());
+    }
+
+    /// This command, or step as far as the key is concerned, has counted a change and there is nothing to log.
+    pub fn no_effect(&mut self, key: &[u8]) {
+        let DataCx { db, observers, .. } = &mut self.read.cx;
+        observers.effects.say_nothing(*db, key);
+    }
+
+    /// Has the key logged as it is at the end of the command, instead of the command. For what cannot be said otherwise: the whole
+    /// value is written.
+    pub fn state_effect(&mut self, key: &[u8]) {
+        let DataCx { db, observers, .. } = &mut self.read.cx;
+        observers.effects.say_state(*db, key);
     }
 
     /// Tells those who wait for the key that it has changed.

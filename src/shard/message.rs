@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use super::Shard;
 use super::cx::DataFn;
 use super::reservations::{Claims, Order, TxnId};
-use crate::base::{DbIndex, ShardId};
+use crate::base::{DbIndex, Epoch, ShardId};
 use crate::metrics::CommandId;
 use crate::resp::{Args, OwnedArgs};
 use crate::resp::{Mark, Reply, Resp};
@@ -175,6 +175,8 @@ pub struct Batch {
     pub ends: Vec<Mark>,
     /// Shards that will acknowledge invalidations; the replies are held until they have.
     pub fences: u32,
+    /// The epoch of the log that is safe before the replies are sent to a client that waits for that.
+    pub need: Epoch,
 }
 
 /// A batch whose buffers grew past this is not kept for reuse. Bytes.
@@ -210,6 +212,7 @@ impl Batch {
         self.reply.clear();
         self.ends.clear();
         self.fences = 0;
+        self.need = 0;
         self.args.allocated_bytes() + self.reply.allocated_bytes() <= SPARE_BYTES_MAX && self.commands.capacity() <= 512
     }
 }

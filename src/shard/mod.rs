@@ -9,10 +9,12 @@
 
 pub mod access;
 pub mod cx;
+pub mod effects;
 pub mod events;
 pub mod message;
 pub mod reservations;
 pub mod slots;
+pub mod snapshot;
 pub mod subscribers;
 pub mod tracked;
 pub mod waiters;
@@ -34,6 +36,7 @@ use crate::session::{SessionKey, Sessions};
 use crate::tracking::{Client, Fence, HeldReply, Tracking};
 use access::AccessPolicy;
 use cx::{DataCx, DataFn, Observers};
+use effects::Effects;
 use events::KeyEvents;
 use message::Batch;
 use reservations::{Order, Reservations, TxnId};
@@ -129,6 +132,8 @@ pub struct Shard {
     pub watched: Watched,
     /// Which clients may have copies of keys.
     pub tracking: Tracking,
+    /// What the log is told.
+    pub effects: Effects,
     /// Which keys transactions have reserved, and what waits for that to end.
     pub reservations: Reservations,
     /// A monotonic clock in nanoseconds: times commands, and gives transactions their places. All shards have the same.
@@ -187,6 +192,7 @@ impl Shard {
             late: Default::default(),
             watched: Watched::default(),
             tracking: Tracking::default(),
+            effects: Effects::default(),
             reservations: Reservations::default(),
             clock_ns: seed.clock_ns,
             wait_events: Vec::new(),
@@ -211,6 +217,7 @@ impl Shard {
                 waiters: &mut self.waiters,
                 watched: &mut self.watched,
                 tracking: &mut self.tracking,
+                effects: &mut self.effects,
             },
             touch,
             shard: self.id,
@@ -246,13 +253,14 @@ impl Shard {
     /// Runs commands of a batch and leaves the replies in it: as separate commands, after each of which waiters are served, or
     /// (`together`) as steps of one transaction, after which the caller has them served.
     pub fn run_batch(&mut self, batch: &mut Batch, commands: Range<usize>, together: bool) {
-        let Batch { home, session, seq, commands: all, args, reply, ends, fences, .. } = batch;
+        let Batch { home, session, seq, commands: all, args, reply, ends, fences, need, .. } = batch;
         let client = session.map(|session| Client { home: *home, session });
         let fence = session.map(|session| Fence { home: *home, reply: HeldReply::Batch { session, seq: *seq } });
         let (clock_ns, latency) = (self.clock_ns, self.config.latency_tracking);
         // Parts of one command are timed with it, by whoever started it.
         let timed = !together || all[commands.clone()].iter().any(|command| !command.part);
         let mut run = Run::begin(if timed { clock_ns() } else { 0 });
+        let unit = if together { self.begin_step() } else { None };
         for command in &all[commands] {
             if timed {
                 run.enter(command.id, !command.part, &mut self.metrics, latency, clock_ns);
@@ -275,6 +283,10 @@ impl Shard {
             }
             ends.push(reply.mark());
             self.metrics.commands_processed += u64::from(!command.part);
+        }
+        self.end_step(unit);
+        if !together {
+            *need = self.effects.take_need().max(*need);
         }
         if timed {
             run.end(&mut self.metrics, latency, clock_ns());

@@ -267,7 +267,10 @@ impl Shard {
             };
             let mut reply = Reply::with_proto(waiter.proto);
             self.tracking.actor = None;
-            let result = match serve(&mut WriteCx::new(self.data_cx(db, true)), key, &mut reply) {
+            let outer = self.begin_step();
+            let served = serve(&mut WriteCx::new(self.data_cx(db, true)), key, &mut reply);
+            self.end_step(outer);
+            let result = match served {
                 Ok(true) => Ok(reply),
                 Ok(false) | Err(CommandError::WrongType) => continue,
                 Err(error) => Err(error),

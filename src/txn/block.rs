@@ -135,8 +135,15 @@ impl Coordinator {
         };
         self.end_wait();
         let id = self.waiter_id();
+        let served = matches!(outcome, Ok(Some(_)));
         for &shard in shards {
-            self.call(shard, move |shard| shard.waiters.cancel(id)).await;
+            self.call(shard, move |shard| {
+                if served {
+                    shard.effects.needs_all();
+                }
+                shard.waiters.cancel(id);
+            })
+            .await;
         }
         // Served while the wait ended for another reason: the value was taken for this client, so it gets it.
         while let Some(event) = self.next_event() {

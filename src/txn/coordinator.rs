@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::base::time::Now;
-use crate::base::{DbIndex, ShardId};
+use crate::base::{DbIndex, Epoch, ShardId};
 use crate::resp::CommandError;
 use crate::resp::{Reply, Resp};
 use crate::session::SessionKey;
@@ -80,6 +80,8 @@ struct Port {
     events: VecDeque<WaitEvent>,
     /// Shards that acknowledge invalidations before the reply may leave.
     fences: u32,
+    /// The epoch of the log that is safe before the reply may leave, for a client that waits for that.
+    need: Epoch,
     /// Whether the plan's keys are reserved and it has its turn on all shards.
     held: bool,
 }
@@ -156,8 +158,9 @@ impl Coordinator {
             let mut port = port.borrow_mut();
             match port.answers[slot].take() {
                 Some(answer) => {
-                    let (fences, result) = *answer.downcast::<(u32, T)>().expect("the call returned this type");
-                    port.fences += fences;
+                    let (end, result) = *answer.downcast::<(StepEnd, T)>().expect("the call returned this type");
+                    port.fences += end.fences;
+                    port.need = port.need.max(end.need);
                     Poll::Ready(result)
                 }
                 None => Poll::Pending,
@@ -177,13 +180,15 @@ impl Coordinator {
             shard,
             Outgoing::Call(Box::new(move |shard| {
                 shard.tracking.actor = Some(client);
+                let unit = shard.begin_step();
                 let result = f(shard);
-                let fences = end_step(shard, fence);
+                shard.end_step(unit);
+                let end = end_step(shard, fence);
                 // Who waits for what a transaction changes is served after it.
                 if held {
                     shard.defer_ready(txn);
                 }
-                Box::new((fences, result)) as Box<dyn Any + Send>
+                Box::new((end, result)) as Box<dyn Any + Send>
             })),
         )
     }
@@ -410,7 +415,9 @@ impl Coordinator {
         let (client, fence) = (self.client(), self.fence());
         let run: TurnFn = Box::new(move |shard, order| {
             shard.tracking.actor = Some(client);
+            let unit = shard.begin_step();
             let result = step(shard);
+            shard.end_step(unit);
             Box::new((end_step(shard, fence), (order, result))) as Answer
         });
         self.send(shard, Outgoing::Turn { standing, keep, run })
@@ -443,10 +450,19 @@ impl Coordinator {
     }
 }
 
-/// A step is over: tells who has read what it has changed. Returns how many shards acknowledge that.
-fn end_step(shard: &mut Shard, fence: Fence) -> u32 {
+/// What must have happened before anybody hears of a step.
+struct StepEnd {
+    /// So many shards have acknowledged invalidations.
+    fences: u32,
+    /// This epoch of the log is safe.
+    need: Epoch,
+}
+
+/// A step is over: tells who has read what it has changed.
+fn end_step(shard: &mut Shard, fence: Fence) -> StepEnd {
     shard.tracking.actor = None;
-    if shard.tracking.has_news() { shard.send_invalidations(Some(fence), None) } else { 0 }
+    let fences = if shard.tracking.has_news() { shard.send_invalidations(Some(fence), None) } else { 0 };
+    StepEnd { fences, need: shard.effects.take_need() }
 }
 
 /// Where a plan stands after it was driven.
@@ -492,6 +508,11 @@ impl Driver {
     /// How many shards have to acknowledge invalidations before the reply may leave.
     pub fn fences(&self) -> u32 {
         self.port.borrow().fences
+    }
+
+    /// The epoch of the log that must be safe before a client hears of the result that waits for that.
+    pub fn need(&self) -> Epoch {
+        self.port.borrow().need
     }
 
     /// Whether the plan waits for data, and until when if there is a limit, monotonic microseconds.

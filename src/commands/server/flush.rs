@@ -2,7 +2,7 @@
 //!
 //! Emptying a database is one step on each shard, whatever its size, and one step to all clients: the full table is taken out and
 //! put among the shard's dropped ones, whose memory is given back in slices. ASYNC leaves that to the event loop; SYNC has it done slice by slice
-//! and answers when all is free. Either way other clients wait for a slice at most.
+//! and answers when all is free, but for what a snapshot has yet to write. Either way other clients wait for a slice at most.
 
 use super::SERVER;
 use crate::base::DbIndex;
@@ -107,7 +107,7 @@ fn drop_databases(shard: &mut Shard, only: Option<DbIndex>) {
     for index in (0..shard.keyspace.dbs().len()).map(|index| DbIndex(index as u16)) {
         if only.is_none_or(|only| only == index) && !shard.keyspace.db(index).is_empty() {
             let dropped = WriteCx::new(shard.data_cx(index, true)).take_db();
-            shard.dropped.push(dropped);
+            shard.dropped.extend(dropped);
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::packed::{each_of_listpack, each_of_ziplist, each_of_zipmap};
-use super::stream::{self, STREAM_5, STREAM_7, STREAM_7_2};
+use super::stream::{self, STREAM_5, STREAM_7, STREAM_7_2, STREAM_8_6};
 use super::*;
 use crate::base::float::parse_f64;
 use crate::base::time::Millis;
@@ -28,10 +28,22 @@ pub fn decode(type_byte: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result
         HASH_DEADLINES | HASH_DEADLINES_RC | HASH_LISTPACK_DEADLINES | HASH_LISTPACK_DEADLINES_RC => {
             body.hash_with_deadlines(type_byte)?.into_object()
         }
-        STREAM_5 | STREAM_7 | STREAM_7_2 => stream::decode(type_byte, body.reader, limits)?.into_object(),
+        STREAM_5 | STREAM_7 | STREAM_7_2 | STREAM_8_6 => stream::decode(type_byte, body.reader, limits)?.into_object(),
         other => return Err(DecodeError::UnknownType(other)),
     };
     if object.is_dead() { Err(DecodeError::Empty) } else { Ok(Decoded::Object(object)) }
+}
+
+/// As [`decode`], for files that begin with `VALKEY`: from 22 on their types are others than those of Redis.
+pub fn decode_valkey(type_byte: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result<Decoded, DecodeError> {
+    match type_byte {
+        HASH_DEADLINES_VALKEY => {
+            let object = Body { reader, limits }.hash_of_valkey()?.into_object();
+            if object.is_dead() { Err(DecodeError::Empty) } else { Ok(Decoded::Object(object)) }
+        }
+        later if later > HASH_DEADLINES_VALKEY => Err(DecodeError::UnknownType(later)),
+        shared => decode(shared, reader, limits),
+    }
 }
 
 struct Body<'r, 'a> {
@@ -147,6 +159,19 @@ impl<'a> Body<'_, 'a> {
             })?,
         }
         pairs.end()?;
+        Ok(fields.hash)
+    }
+
+    fn hash_of_valkey(&mut self) -> Result<Hash, DecodeError> {
+        let mut fields = Fields { hash: Hash::default(), limits: self.limits.hash };
+        self.each(|body| {
+            let (field, value) = (body.string()?, body.string()?);
+            let due = match body.reader.i64()? {
+                -1 => None,
+                due => Some(deadline(i128::from(due))?),
+            };
+            fields.add(&field, &value, due)
+        })?;
         Ok(fields.hash)
     }
 
@@ -269,8 +294,21 @@ mod tests {
 
     #[test]
     fn modules_and_unknown_types_are_refused() {
-        for type_byte in [6, 7, 8, 26, 27, 99, 250, 255] {
+        for type_byte in [6, 7, 8, 27, 28, 99, 250, 255] {
             refused(&[type_byte, 1, 1, 1], DecodeError::UnknownType(type_byte));
+        }
+    }
+
+    #[test]
+    fn type_22_of_valkey_is_a_hash_of_its_own_form() {
+        let body = b"\x02\x01f\x01v\xff\xff\xff\xff\xff\xff\xff\xff\x01g\x01w\x40\x42\x0f\0\0\0\0\0";
+        let limits = Limits::of(&Config::default());
+        let decoded = decode_valkey(22, &mut Reader::new(body), &limits).expect("a hash");
+        let Decoded::Object(crate::types::Object::Hash(hash)) = decoded else { panic!("a hash") };
+        assert_eq!((hash.len(), hash.deadline(b"f"), hash.deadline(b"g")), (2, None, Some(Millis(1_000_000))));
+        for later in 23..30 {
+            let decoded = decode_valkey(later, &mut Reader::new(body), &limits);
+            assert_eq!(decoded.map(|_| ()), Err(DecodeError::UnknownType(later)));
         }
     }
 

@@ -24,24 +24,34 @@
 //!    25   7.4        hash              least deadline: i64 | s listpack as in 23
 //! ```
 //!
-//! Streams, types 15, 19 and 21, are drawn in `stream`. [`decode`] reads all of them. [`encode`] writes those with a `w`: the oldest that holds the value, so that it goes to any server
+//! Files that begin with `VALKEY` have another 22, since 9.0: n [ s field | s value | deadline or -1: i64 ], and none after it.
+//!
+//! Streams, types 15, 19, 21 and 26, are drawn in `stream`. [`decode`] reads all of them. [`encode`] writes those with a `w`: the oldest that holds the value, so that it goes to any server
 //! that knows the type at all; how a value is packed in memory is each server's own affair. Deadlines are Unix milliseconds, and fields
 //! that have one can be said since 7.4 only. Types 6 and 7 belong to modules and are refused.
 //!
-//! Neither knows where the bytes come from or go to: a payload of DUMP, or a file. Invariants: a value that was decoded keeps every rule
-//! of its type, whatever the bytes were; nothing is allocated for a count that was only announced. Absent on purpose: keys, expiry, and
-//! the opcodes of files.
+//! Neither knows where the bytes come from or go to: a payload of DUMP, or a file (`file` draws one, `file_writer` and `file_reader`
+//! write and read it). Invariants: a value that was decoded keeps every rule
+//! of its type, whatever the bytes were; nothing is allocated for a count that was only announced. Absent on purpose: disks and
+//! clocks.
 
 mod decode;
 mod encode;
+pub mod file;
+pub mod file_reader;
+pub mod file_writer;
 mod packed;
 pub mod reader;
 mod stream;
+pub mod sum;
 pub mod writer;
 
-pub use decode::decode;
+pub use decode::{decode, decode_valkey};
 pub use encode::{Form, encode, form_of};
+pub use file_reader::FileReader;
+pub use file_writer::BodyWriter;
 pub use reader::Reader;
+pub use sum::Sum;
 pub use writer::Writer;
 
 use std::fmt;
@@ -73,6 +83,8 @@ const HASH_DEADLINES_RC: u8 = 22;
 const HASH_LISTPACK_DEADLINES_RC: u8 = 23;
 const HASH_DEADLINES: u8 = 24;
 const HASH_LISTPACK_DEADLINES: u8 = 25;
+/// Of Valkey 9, in its files alone.
+const HASH_DEADLINES_VALKEY: u8 = 22;
 
 /// A container of [`LIST_NODES`].
 const NODE_PLAIN: u64 = 1;

@@ -28,6 +28,7 @@ use crate::base::num;
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     rest: &'a [u8],
+    missing: u64,
 }
 
 /// What stands where a length may stand.
@@ -39,7 +40,22 @@ enum Length {
 impl<'a> Reader<'a> {
     /// Reads these bytes.
     pub fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes }
+        Reader { rest: bytes, missing: 0 }
+    }
+
+    /// How many bytes were not read yet.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    /// After [`DecodeError::Truncated`]: how many bytes more than there were would have got it past that place.
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    fn truncated(&mut self, wanted: u64) -> DecodeError {
+        self.missing = wanted - self.rest.len() as u64;
+        DecodeError::Truncated
     }
 
     /// Whether all bytes were read.
@@ -49,17 +65,24 @@ impl<'a> Reader<'a> {
 
     /// The next bytes.
     pub fn bytes(&mut self, len: u64) -> Result<&'a [u8], DecodeError> {
-        let len = usize::try_from(len).map_err(|_| DecodeError::Truncated)?;
-        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Truncated)?;
-        self.rest = rest;
-        Ok(bytes)
+        match usize::try_from(len).ok().and_then(|len| self.rest.split_at_checked(len)) {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(bytes)
+            }
+            None => Err(self.truncated(len)),
+        }
     }
 
     /// The next `N` bytes.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (bytes, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated)?;
-        self.rest = rest;
-        Ok(*bytes)
+        match self.rest.split_first_chunk::<N>() {
+            Some((bytes, rest)) => {
+                self.rest = rest;
+                Ok(*bytes)
+            }
+            None => Err(self.truncated(N as u64)),
+        }
     }
 
     /// One byte.
@@ -116,17 +139,18 @@ impl<'a> Reader<'a> {
     /// A string of at most `bytes_max` bytes.
     pub fn string(&mut self, bytes_max: usize) -> Result<Cow<'a, [u8]>, DecodeError> {
         let number = match self.length_or_encoding()? {
-            Length::Of(len) => {
-                let bytes = self.bytes(len)?;
-                return if bytes.len() > bytes_max { Err(TOO_LONG) } else { Ok(Cow::Borrowed(bytes)) };
-            }
+            // The limit first: nobody may be made to wait for exabytes.
+            Length::Of(len) if len > bytes_max as u64 => return Err(TOO_LONG),
+            Length::Of(len) => return self.bytes(len).map(Cow::Borrowed),
             Length::Encoding(0) => i64::from(i8::from_le_bytes(self.array()?)),
             Length::Encoding(1) => i64::from(i16::from_le_bytes(self.array()?)),
             Length::Encoding(2) => i64::from(i32::from_le_bytes(self.array()?)),
             Length::Encoding(3) => {
                 let (stream_len, len) = (self.length()?, self.length()?);
-                let stream = self.bytes(stream_len)?;
-                let len = usize::try_from(len).ok().filter(|len| *len <= bytes_max).ok_or(TOO_LONG)?;
+                if stream_len.max(len) > bytes_max as u64 {
+                    return Err(TOO_LONG);
+                }
+                let (stream, len) = (self.bytes(stream_len)?, len as usize);
                 let text = lzf::decompress(stream, len);
                 return text.map(Cow::Owned).ok_or(DecodeError::Corrupt("a compressed string is damaged"));
             }
@@ -181,8 +205,18 @@ mod tests {
     }
 
     #[test]
+    fn what_is_missing_is_counted() {
+        for (bytes, missing) in [(&b"\x43\xe8abc"[..], 997), (b"\x43", 1), (b"\x80\0", 3), (b"", 1), (b"\x03ab", 1)] {
+            let mut reader = Reader::new(bytes);
+            assert_eq!(reader.string(1000), Err(DecodeError::Truncated));
+            assert_eq!(reader.missing(), missing, "{bytes:?}");
+        }
+    }
+
+    #[test]
     fn strings_that_are_not_there_or_too_long_are_refused() {
-        assert_eq!(string(b"\x81\xff\xff\xff\xff\xff\xff\xff\xffabc"), Err(DecodeError::Truncated));
+        assert_eq!(string(b"\x43\xe8abc"), Err(DecodeError::Truncated));
+        assert_eq!(string(b"\x81\xff\xff\xff\xff\xff\xff\xff\xffabc"), Err(TOO_LONG));
         assert_eq!(string(b"\xc4\0"), Err(DecodeError::Corrupt("a string has an unknown encoding")));
         // Sixteen exabytes and a gigabyte, out of six bytes.
         assert_eq!(string(b"\xc3\x06\x81\xff\xff\xff\xff\xff\xff\xff\xff\x02abc\x20\x02"), Err(TOO_LONG));

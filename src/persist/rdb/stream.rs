@@ -5,15 +5,20 @@
 //!    15   5.0        blocks | n entries | id last | groups
 //!    19   7.0   w    blocks | n entries | id last | id first | id greatest deleted | n ever added | groups
 //!    21   7.2        as 19
+//!    26   8.6        as 21, then idempotence
 //!
 //!   blocks   n [ s key | s listpack, as in types::stream_log ]
 //!   groups   n [ s name | id last delivered | n entries read, from 19 on | pending | consumers ]
 //!   pending  n [ key | ms delivered | n times ]
-//!   consumer n [ s name | ms seen | ms active, in 21 | n [ key ] ]
+//!   consumer n [ s name | ms seen | ms active, from 21 on | n [ key ] ]
+//!   idempotence  n seconds kept | n kept at most | n [ s producer | n [ s its name for an entry | id ] ] | n named | n refused
 //! ```
 //!
 //! 2^64 - 1 entries read (or any number past 2^63) means that nobody knows; -1 as a time that there was none. Of a consumer, 19 does not say when it was last
 //! active: whoever reads that takes when it was last seen, as Redis does.
+//!
+//! What a stream remembers of names that its producers gave to entries is read and let go: it only guards against adding one twice within
+//! some seconds, by commands that are not ours.
 //!
 //! What is pending has one owner: an entry that two consumers claim, or none, makes the stream corrupt (two owners of one such
 //! entry were freed twice elsewhere). So do counts in a block that are not those of its entries. Both are the builder's to see.
@@ -25,6 +30,7 @@ use crate::types::stream::{Stream, StreamBuilder, StreamId};
 pub(super) const STREAM_5: u8 = 15;
 pub(super) const STREAM_7: u8 = 19;
 pub(super) const STREAM_7_2: u8 = 21;
+pub(super) const STREAM_8_6: u8 = 26;
 
 const BAD: DecodeError = DecodeError::Corrupt("a stream contradicts itself");
 /// Nobody knows how many entries a group has read.
@@ -90,6 +96,9 @@ pub(super) fn decode(type_byte: u8, reader: &mut Reader<'_>, limits: &Limits) ->
     for _ in 0..reader.length()? {
         group(type_byte, reader, limits, &mut builder)?;
     }
+    if type_byte == STREAM_8_6 {
+        skip_idempotence(reader, limits)?;
+    }
     let stream = builder.finish().map_err(|_| BAD)?;
     if stream.log().len() == entries { Ok(stream) } else { Err(BAD) }
 }
@@ -119,7 +128,7 @@ fn group(
         let name = reader.string(limits.string_bytes_max)?;
         let seen_ms = time(reader)?;
         let active_ms = match type_byte {
-            STREAM_7_2 => Some(reader.i64()?).filter(|ms| *ms != NEVER).map(|ms| ms.max(0)),
+            STREAM_7_2 | STREAM_8_6 => Some(reader.i64()?).filter(|ms| *ms != NEVER).map(|ms| ms.max(0)),
             _ => Some(seen_ms),
         };
         builder.consumer(&name, seen_ms, active_ms).map_err(|_| BAD)?;
@@ -127,6 +136,20 @@ fn group(
             builder.owned(read_key(&reader.array()?)).map_err(|_| BAD)?;
         }
     }
+    Ok(())
+}
+
+fn skip_idempotence(reader: &mut Reader<'_>, limits: &Limits) -> Result<(), DecodeError> {
+    read_id(reader)?;
+    for _ in 0..reader.length()? {
+        reader.string(limits.string_bytes_max)?;
+        for _ in 0..reader.length()? {
+            reader.string(limits.string_bytes_max)?;
+            read_id(reader)?;
+        }
+    }
+    // How long names are kept and how many, above; how many there were, here: numbers in pairs, as ids are.
+    read_id(reader)?;
     Ok(())
 }
 
