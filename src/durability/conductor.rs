@@ -22,11 +22,12 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use super::files::{AofFiles, Existing, SetFiles};
-use super::load;
+use super::files::{self, AofFiles, SetFiles};
 use crate::base::time::Now;
 use crate::base::{Epoch, ShardId};
 use crate::config::{AppendFsync, Config};
+use crate::persist::aof::epochs::FileSum;
+use crate::persist::aof::manifest::Manifest;
 use crate::session::Durability;
 use crate::shard::reservations::Access;
 use crate::shard::storage::{
@@ -121,6 +122,8 @@ struct Conductor {
     failing: Vec<ShardId>,
     in_doubt: bool,
     rescue_us: u64,
+    /// What of the log that was found does not count, until it is cut off.
+    behind: Option<(crate::persist::aof::epochs::Cut, Vec<Vec<FileSum>>)>,
     /// Somebody asked for the end of the server.
     ending: Option<(bool, Option<WaiterId>)>,
 }
@@ -153,6 +156,7 @@ impl Conductor {
             failing: Vec::new(),
             in_doubt: false,
             rescue_us: 0,
+            behind: None,
             ending: None,
         }
     }
@@ -578,7 +582,7 @@ impl Conductor {
         let mut waiting = Vec::new();
         for shard in self.c.slots().all() {
             let file = SnapshotFile {
-                path: self.files.base(&self.config, generation, shard),
+                path: files::base_path(&self.config, generation, shard),
                 whole: true,
                 checksum: self.config.rdbchecksum,
                 aof_base: true,
@@ -596,16 +600,16 @@ impl Conductor {
     /// change before the snapshots are complete.
     async fn open_generation(&mut self, generation: u64, hidden: bool) -> Result<(), String> {
         let home = self.c.origin().shard;
-        let folder = self.files.folder(&self.config);
+        let folder = files::log_folder(&self.config);
         let made: std::io::Result<()> = self.job(home, Job::CreateFolder(folder.clone())).await;
         made.map_err(|error| error.to_string())?;
-        let (files, config) = (self.files.clone(), self.config.clone());
-        self.job_on_all(|shard| Job::OpenLog(files.log(&config, generation, shard))).await?;
+        let config = self.config.clone();
+        self.job_on_all(|shard| Job::OpenLog(files::log_path(&config, generation, shard))).await?;
         let synced: std::io::Result<()> = self.job(home, Job::SyncFolder(folder)).await;
         synced.map_err(|error| error.to_string())?;
         if !hidden {
             let mut files = self.files.clone();
-            files.add_logs(generation, self.shards);
+            files.add_logs(&self.config, generation, self.shards);
             self.write_manifest(&files).await?;
             self.files = files;
         }
@@ -614,9 +618,8 @@ impl Conductor {
 
     async fn write_manifest(&mut self, files: &AofFiles) -> Result<(), String> {
         let home = self.c.origin().shard;
-        let bytes = files.manifest(&self.config);
-        let replaced: std::io::Result<()> =
-            self.job(home, Job::Replace(AofFiles::manifest_path(&self.config), bytes)).await;
+        let replace = Job::Replace(files::manifest_path(&self.config), files.manifest.print());
+        let replaced: std::io::Result<()> = self.job(home, replace).await;
         replaced.map_err(|error| error.to_string())
     }
 
@@ -760,7 +763,7 @@ impl Conductor {
             text(self.job(home, Job::Remove(parts)).await)?;
         } else {
             text(self.job(home, Job::SyncFolder(set.folder())).await)?;
-            let manifest = set.manifest(self.shards, &task.written, task.began.millis().0);
+            let manifest = set.manifest(&task.written, task.cut);
             text(self.job(home, Job::Replace(set.manifest_path(), manifest)).await)?;
         }
         self.remove_old_sets(set, merged).await;
@@ -783,11 +786,11 @@ impl Conductor {
 
     async fn publish_rewrite(&mut self, task: &Task, generation: u64) -> Result<(), String> {
         let home = self.c.origin().shard;
-        let folder = self.files.folder(&self.config);
+        let folder = files::log_folder(&self.config);
         let synced: std::io::Result<()> = self.job(home, Job::SyncFolder(folder)).await;
         synced.map_err(|error| error.to_string())?;
         let mut files = self.files.clone();
-        let old = files.replace_all(&self.config, generation, self.shards);
+        let mut old = files.replace_all(&self.config, generation, task.cut, self.shards);
         self.write_manifest(&files).await?;
         self.files = files;
         for (shard, written) in self.c.slots().all().zip(task.written.clone()) {
@@ -795,6 +798,13 @@ impl Conductor {
             self.c.call(shard, move |shard| shard.storage.base_bytes = bytes).await;
         }
         self.status.aof_base_bytes = task.written.iter().map(|written| written.bytes).sum();
+        let listed: std::io::Result<Vec<std::ffi::OsString>> =
+            self.job(home, Job::List(files::log_folder(&self.config))).await;
+        for name in listed.unwrap_or_default().iter().filter(|name| self.files.is_stray(&self.config, name)) {
+            old.push(files::log_folder(&self.config).join(name));
+        }
+        old.sort();
+        old.dedup();
         if !self.config.aof_disable_auto_gc {
             let removed: std::io::Result<()> = self.job(home, Job::Remove(old)).await;
             if let Err(error) = removed {
@@ -900,7 +910,6 @@ struct Found {
     parts: Vec<LoadPart>,
     /// The log may go on from it without a snapshot first.
     goes_on: bool,
-    bytes: u64,
 }
 
 impl Conductor {
@@ -953,19 +962,15 @@ impl Conductor {
             return Ok(());
         }
         if goes_on || !has_data {
+            self.trim().await?;
             let generation = self.files.next_generation();
             self.open_generation(generation, false).await?;
             // Epochs go on from the last that counts.
             let since = self.epoch - 1;
-            let unix_ms = now.millis().0;
             self.c
                 .call_all(move |shard| {
-                    shard.effects.set_active(true, since);
-                    shard.effects.close_epoch(since, b"");
-                    shard.effects.begin_file(format!("#EPOCH:{since}:{unix_ms}\r\n").into_bytes());
-                    let _ = shard.effects.take_sealed();
+                    shard.effects.set_active(true, since + 1);
                     shard.effects.set_durable(since);
-                    shard.storage.closed.push_back((since, true));
                 })
                 .await;
             self.durable = since;
@@ -995,114 +1000,107 @@ impl Conductor {
         read.map_err(|error| format!("{name}: {error}"))
     }
 
+    /// Whether there is a file in the working folder.
+    async fn is_there(&mut self, path: &std::path::Path) -> Result<bool, String> {
+        let listed: std::io::Result<Vec<std::ffi::OsString>> =
+            self.job(self.c.origin().shard, Job::List(PathBuf::from("."))).await;
+        let names = listed.map_err(|error| format!("the working folder: {error}"))?;
+        Ok(names.iter().any(|name| *name == *path.as_os_str()))
+    }
+
     /// The log, if there is one.
     async fn find_log(&mut self) -> Result<Option<Found>, String> {
-        let path = AofFiles::manifest_path(&self.config);
-        let name = path.display().to_string();
+        let path = files::manifest_path(&self.config);
+        let what = path.display().to_string();
         if let Some(text) = self.read(path).await? {
-            return match AofFiles::parse(&self.config, &text).map_err(|error| format!("{name}: {error}"))? {
-                Existing::Ours(files) => {
-                    self.files = files;
-                    self.find_own_log().await.map(Some)
-                }
-                Existing::Redis(files) => {
-                    let last = files.len().saturating_sub(1);
-                    let files = files.into_iter().enumerate().map(|(at, (path, kind))| LoadFile {
-                        path,
-                        kind,
-                        until: None,
-                        may_be_cut: at == last && self.config.aof_load_truncated,
-                    });
-                    let part = LoadPart { shard: ShardId(0), shards: 1, files: files.collect() };
-                    Ok(Some(Found { what: name, parts: vec![part], goes_on: false, bytes: 0 }))
-                }
-            };
+            let manifest = Manifest::parse(&text).map_err(|error| format!("{what}: {error}"))?;
+            if manifest.set.is_some() {
+                self.files = AofFiles::new(manifest);
+                return self.find_own_log().await.map(Some);
+            }
+            let parts = vec![files::redis_part(&self.config, &manifest)];
+            self.files = AofFiles::new(manifest);
+            return Ok(Some(Found { what, parts, goes_on: false }));
         }
         // Before version 7 a log was one file beside the snapshot.
         let single = PathBuf::from(self.config.appendfilename.to_string());
-        let names: std::io::Result<Vec<std::ffi::OsString>> =
-            self.job(self.c.origin().shard, Job::List(PathBuf::from("."))).await;
-        let names = names.map_err(|error| format!("the working folder: {error}"))?;
-        if !names.iter().any(|name| *name == *single.as_os_str()) {
+        if !self.is_there(&single).await? {
             return Ok(None);
         }
         let may_be_cut = self.config.aof_load_truncated;
         let file = LoadFile { path: single.clone(), kind: FileKind::Aof, until: None, may_be_cut };
         let part = LoadPart { shard: ShardId(0), shards: 1, files: vec![file] };
-        Ok(Some(Found { what: single.display().to_string(), parts: vec![part], goes_on: false, bytes: 0 }))
+        Ok(Some(Found { what: single.display().to_string(), parts: vec![part], goes_on: false }))
     }
 
     async fn find_own_log(&mut self) -> Result<Found, String> {
-        let former = self.files.generations.first().map_or(1, |generation| generation.shards);
-        let mut marks = Vec::new();
-        for generation in self.files.generations.clone() {
-            let mut numbers = Vec::new();
-            for shard in (0..former).map(ShardId) {
-                let by = ShardId(shard.0 % self.shards);
-                let path = self.files.log(&self.config, generation.number, shard);
-                numbers.push(self.begin_job(by, Job::Scan(path)).await);
+        let mut numbers = Vec::new();
+        for (shard, logs) in self.files.logs(&self.config).into_iter().enumerate() {
+            let by = ShardId(shard as u16 % self.shards);
+            let mut of_shard = Vec::new();
+            for path in logs {
+                of_shard.push(self.begin_job(by, Job::Scan(path)).await);
             }
-            let mut logs = Vec::new();
-            for number in numbers {
-                let found: Result<Vec<load::Mark>, String> = self.answer(number).await;
-                logs.push(found?);
-            }
-            marks.push(logs);
+            numbers.push(of_shard);
         }
-        let (counted, epoch) = load::common_cut(&marks);
-        let mut parts = Vec::new();
-        for shard in (0..former).map(ShardId) {
-            let mut files = Vec::new();
-            for (generation, counted) in self.files.generations.iter().zip(&counted) {
-                if generation.has_base {
-                    let path = self.files.base(&self.config, generation.number, shard);
-                    files.push(LoadFile { path, kind: FileKind::Rdb, until: None, may_be_cut: false });
-                }
-                let path = self.files.log(&self.config, generation.number, shard);
-                let until = Some(counted.until[shard.index()]);
-                files.push(LoadFile { path, kind: FileKind::Aof, until, may_be_cut: false });
+        let mut found = Vec::new();
+        for of_shard in numbers {
+            let mut sums = Vec::new();
+            for number in of_shard {
+                let sum: Result<FileSum, String> = self.answer(number).await;
+                sums.push(sum?);
             }
-            parts.push(LoadPart { shard, shards: former, files });
+            found.push(sums);
         }
-        self.files.generations.truncate(counted.len());
-        self.epoch = epoch + 1;
-        self.durable = epoch;
-        let what = format!("{} (up to epoch {epoch})", AofFiles::manifest_path(&self.config).display());
-        Ok(Found { what, parts, goes_on: former == self.shards, bytes: 0 })
+        let cut = self.files.cut(&self.config, &found)?;
+        let parts = self.files.parts(&self.config, &cut);
+        let goes_on = parts.len() == usize::from(self.shards);
+        let what = format!("{}, up to epoch {}", files::manifest_path(&self.config).display(), cut.epoch);
+        // Numbers of epochs are not used twice, not even those of epochs that do not count.
+        let epochs = found.iter().flatten().flat_map(|sum| sum.epochs.iter().map(|closed| closed.epoch.number));
+        self.epoch = epochs.max().unwrap_or(0).max(cut.epoch) + 1;
+        self.durable = self.epoch - 1;
+        self.behind = Some((cut, found));
+        Ok(Found { what, parts, goes_on })
+    }
+
+    /// What was loaded is in memory: what lies behind the last epoch that counts goes, so that nobody ever takes it for a part of the log.
+    async fn trim(&mut self) -> Result<(), String> {
+        let Some((cut, found)) = self.behind.take() else { return Ok(()) };
+        let home = self.c.origin().shard;
+        let mut files = self.files.clone();
+        let (shorter, gone) = files.trim(&self.config, &cut, &found);
+        if !shorter.is_empty() {
+            let done: std::io::Result<()> = self.job(home, Job::Shorten(shorter)).await;
+            done.map_err(|error| format!("the end of the log that does not count cannot be cut off: {error}"))?;
+        }
+        if !gone.is_empty() {
+            self.write_manifest(&files).await?;
+            let done: std::io::Result<()> = self.job(home, Job::Remove(gone)).await;
+            done.map_err(|error| error.to_string())?;
+        }
+        self.files = files;
+        Ok(())
     }
 
     /// The last snapshot, if there is one: of parts, or one file.
     async fn find_snapshot(&mut self) -> Result<Option<Found>, String> {
         let set = SetFiles::new(&self.config, 0);
         let path = set.manifest_path();
-        let name = path.display().to_string();
+        let what = path.display().to_string();
         if let Some(text) = self.read(path).await? {
-            let paths = set.parse(&text).map_err(|error| format!("{name}: {error}"))?;
-            let shards = paths.len() as u16;
-            let part = |(shard, path): (usize, PathBuf)| LoadPart {
-                shard: ShardId(shard as u16),
-                shards,
-                files: vec![LoadFile { path, kind: FileKind::Rdb, until: None, may_be_cut: false }],
-            };
-            let parts = paths.into_iter().enumerate().map(part).collect();
-            return Ok(Some(Found { what: name, parts, goes_on: false, bytes: 0 }));
+            let parts = SetFiles::parts(&text).map_err(|error| format!("{what}: {error}"))?;
+            return Ok(Some(Found { what, parts, goes_on: false }));
         }
         let path = set.merged();
-        let names: std::io::Result<Vec<std::ffi::OsString>> =
-            self.job(self.c.origin().shard, Job::List(PathBuf::from("."))).await;
-        let names = names.map_err(|error| format!("the working folder: {error}"))?;
-        if !names.iter().any(|name| *name == *path.as_os_str()) {
+        if !self.is_there(&path).await? {
             return Ok(None);
         }
-        let what = path.display().to_string();
-        let file = LoadFile { path, kind: FileKind::Rdb, until: None, may_be_cut: false };
-        let part = LoadPart { shard: ShardId(0), shards: 1, files: vec![file] };
-        Ok(Some(Found { what, parts: vec![part], goes_on: false, bytes: 0 }))
+        Ok(Some(Found { what: path.display().to_string(), parts: vec![set.merged_part()], goes_on: false }))
     }
 
     async fn load_parts(&mut self, found: Found, began: Now) -> Result<(), String> {
         tracing::info!("Loading {}", found.what);
-        self.status.loading_bytes = found.bytes;
         let mut numbers = Vec::new();
         for part in found.parts {
             let by = ShardId(part.shard.0 % self.shards);

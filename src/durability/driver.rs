@@ -543,6 +543,7 @@ async fn simple<D: Disk>(disk: &D, job: Job) -> Box<dyn Any + Send> {
         Job::CreateFolder(folder) => Box::new(disk.create_dir_all(&folder).await),
         Job::Replace(path, bytes) => Box::new(replace(disk, &path, bytes).await),
         Job::SyncFolder(folder) => Box::new(disk.sync_dir(&folder).await),
+        Job::Shorten(files) => Box::new(shorten(disk, files).await),
         Job::Rename(pairs) => Box::new(rename(disk, pairs).await),
         Job::Remove(paths) => Box::new(remove(disk, paths).await),
         Job::Merge { parts, into } => Box::new(merge(disk, parts, into).await),
@@ -589,6 +590,16 @@ async fn rename<D: Disk>(disk: &D, pairs: Vec<(PathBuf, PathBuf)>) -> io::Result
     }
     for (_, to) in &pairs {
         disk.sync_dir(folder_of(to)).await?;
+    }
+    Ok(())
+}
+
+async fn shorten<D: Disk>(disk: &D, files: Vec<(PathBuf, u64)>) -> io::Result<()> {
+    for (path, len) in files {
+        let file = disk.open(&path, Open::Write).await?;
+        file.set_len(len).await?;
+        file.sync_data().await?;
+        file.close().await;
     }
     Ok(())
 }

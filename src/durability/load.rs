@@ -20,12 +20,13 @@ use std::rc::Rc;
 
 use super::driver::Host;
 use crate::base::time::Millis;
-use crate::base::{BLOB_BYTES_MIN, Blob, DbIndex, Epoch, ShardId};
+use crate::base::{BLOB_BYTES_MIN, Blob, DbIndex, ShardId};
 use crate::config::Config;
 use crate::keyspace::access::{lfu_access, lru_access_idle_for};
 use crate::keyspace::{Keyspace, Lookup, NewValue, Record};
-use crate::persist::aof::annotation::Annotation;
-use crate::persist::aof::scan::{End, Found, Item, Keep, Limits as LogLimits, Scanner};
+use crate::persist::aof::epochs::{FileScan, FileSum};
+use crate::persist::aof::manifest::begins_as_rdb;
+use crate::persist::aof::scan::{End, Found, Keep, Limits as LogLimits, Scanner};
 use crate::persist::rdb::file::Used;
 use crate::persist::rdb::file_reader::{Entry, Step};
 use crate::persist::rdb::{Decoded, FileReader, Limits};
@@ -140,7 +141,7 @@ impl Into<'_> {
         let until = file.until.unwrap_or(len).min(len);
         let mut source = Source { file: source, at: 0, until };
         let first = source.peek(6).await?;
-        let begins_with_rdb = first.starts_with(b"REDIS") || first.starts_with(b"VALKEY");
+        let begins_with_rdb = begins_as_rdb(&first);
         match file.kind {
             FileKind::Rdb => {
                 self.rdb(host, &mut source, alone).await?;
@@ -332,125 +333,21 @@ impl<F: DiskFile> Source<F> {
     }
 }
 
-/// An epoch in a log: its number, and the offset behind the line that closes it.
-pub type Mark = (Epoch, u64);
-
-/// Finds the epochs that a log of ours holds. Bytes at its end that make no whole record are nobody's.
-pub async fn scan<H: Host>(host: &H, path: &Path) -> Result<Vec<Mark>, String> {
+/// Sums up what a log holds.
+pub async fn scan<H: Host>(host: &H, path: &Path) -> Result<FileSum, String> {
     let text = |error: std::io::Error| format!("{}: {error}", path.display());
     let disk = host.disk();
     let file = disk.open(path, Open::Read).await.map_err(text)?;
     let until = file.len().await.map_err(text)?;
     let mut source = Source { file, at: 0, until };
-    let mut scanner = Scanner::new(0, Keep::Nothing, LogLimits { bulk_bytes_max: u64::MAX, ..LogLimits::default() });
-    let mut marks = Vec::new();
+    // Whatever a client was once allowed to send is in order.
+    let mut scan = FileScan::new(0, LogLimits { bulk_bytes_max: u64::MAX, ..LogLimits::default() });
     loop {
-        match scanner.next_item() {
-            Ok(Item::NeedMore) => {
-                let bytes = source.next(READ_BYTES).await.map_err(|error| format!("{}: {error}", path.display()))?;
-                if bytes.is_empty() {
-                    return Ok(marks);
-                }
-                scanner.feed(&bytes);
-                host.pause().await;
-            }
-            Ok(Item::Annotation { at, annotation: Annotation::Epoch(epoch), in_transaction: false }) => {
-                marks.push((epoch.number, at.end));
-            }
-            Ok(_) => {}
-            // What a crash has left at the end need not be a part of a record: blocks may be missing.
-            Err(damage) => {
-                tracing::warn!("{}: {damage}; what follows is not counted", path.display());
-                return Ok(marks);
-            }
+        let bytes = source.next(READ_BYTES).await.map_err(|error| format!("{}: {error}", path.display()))?;
+        if bytes.is_empty() {
+            return Ok(scan.finish());
         }
-    }
-}
-
-/// How much of each log of a generation counts.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Counted {
-    /// By shard: nothing from this offset on.
-    pub until: Vec<u64>,
-}
-
-/// Decides how much of each log counts, from the epochs of the logs of each generation, by generation and shard, the oldest first. Gives
-/// that for the generations that count at all, and the epoch that all shards return to.
-///
-/// Each log begins with the line of the epoch that it goes on from. A generation counts if the one before it holds that epoch on all
-/// shards; of the last one counts what belongs to the latest epoch that all its logs have.
-pub fn common_cut(generations: &[Vec<Vec<Mark>>]) -> (Vec<Counted>, Epoch) {
-    let mut counted: Vec<Counted> = Vec::new();
-    let mut reached: Option<Epoch> = None;
-    for logs in generations {
-        let since = logs.iter().map(|marks| marks.first().map(|mark| mark.0)).collect::<Option<Vec<_>>>();
-        let goes_on = since.as_ref().is_some_and(|since| since.iter().all(|first| reached.is_none_or(|r| *first <= r)));
-        if !goes_on && reached.is_some() {
-            break;
-        }
-        let last = common(logs);
-        let until = logs.iter().map(|marks| {
-            let end = marks.iter().rev().find(|mark| Some(mark.0) <= last);
-            end.map_or(0, |mark| mark.1)
-        });
-        counted.push(Counted { until: until.collect() });
-        reached = Some(last.unwrap_or(0).max(reached.unwrap_or(0)));
-        if last.is_none() {
-            break;
-        }
-    }
-    (counted, reached.unwrap_or(0))
-}
-
-/// The latest epoch that all logs have.
-fn common(logs: &[Vec<Mark>]) -> Option<Epoch> {
-    let (first, others) = logs.split_first()?;
-    let in_all = |epoch: &Epoch| others.iter().all(|marks| marks.binary_search_by_key(epoch, |mark| mark.0).is_ok());
-    first.iter().rev().map(|mark| mark.0).find(in_all)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn marks(epochs: &[Epoch]) -> Vec<Mark> {
-        epochs.iter().map(|epoch| (*epoch, epoch * 100)).collect()
-    }
-
-    fn cut(generations: &[&[&[Epoch]]]) -> (Vec<Vec<u64>>, Epoch) {
-        let generations: Vec<Vec<Vec<Mark>>> =
-            generations.iter().map(|logs| logs.iter().map(|log| marks(log)).collect()).collect();
-        let (counted, epoch) = common_cut(&generations);
-        (counted.into_iter().map(|counted| counted.until).collect(), epoch)
-    }
-
-    #[test]
-    fn all_shards_return_to_the_last_epoch_that_all_have() {
-        assert_eq!(cut(&[&[&[4, 5, 6], &[4, 5, 6]]]), (vec![vec![600, 600]], 6));
-        assert_eq!(cut(&[&[&[4, 5, 6, 7], &[4, 5]]]), (vec![vec![500, 500]], 5));
-        assert_eq!(cut(&[&[&[4], &[4, 5]]]), (vec![vec![400, 400]], 4));
-    }
-
-    #[test]
-    fn a_log_without_a_line_takes_everything_that_follows_the_snapshots_with_it() {
-        assert_eq!(cut(&[&[&[], &[4, 5]]]), (vec![vec![0, 0]], 0));
-        assert_eq!(cut(&[&[&[], &[]], &[&[], &[]]]), (vec![vec![0, 0]], 0));
-        assert_eq!(cut(&[]), (vec![], 0));
-    }
-
-    #[test]
-    fn a_later_generation_counts_if_the_one_before_it_is_whole() {
-        let first: &[&[Epoch]] = &[&[1, 2, 3], &[1, 2, 3]];
-        assert_eq!(cut(&[first, &[&[3, 4], &[3, 4, 5]]]), (vec![vec![300, 300], vec![400, 400]], 4));
-        let torn: &[&[Epoch]] = &[&[1, 2, 3], &[1, 2]];
-        assert_eq!(cut(&[torn, &[&[3, 4], &[3, 4, 5]]]), (vec![vec![200, 200]], 2));
-        assert_eq!(cut(&[first, &[&[3, 4], &[]]]), (vec![vec![300, 300]], 3));
-    }
-
-    #[test]
-    fn what_was_dropped_once_is_dropped_again_when_another_generation_has_gone_on() {
-        // The first server died with epoch 3 on one shard alone; the second began behind epoch 2.
-        let torn: &[&[Epoch]] = &[&[1, 2, 3], &[1, 2]];
-        assert_eq!(cut(&[torn, &[&[2, 3, 4], &[2, 3, 4]]]), (vec![vec![200, 200], vec![400, 400]], 4));
+        scan.feed(&bytes);
+        host.pause().await;
     }
 }

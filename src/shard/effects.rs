@@ -142,17 +142,16 @@ impl Effects {
         self.depth == 0 || self.unit_commands == 0
     }
 
-    /// What comes from now on goes to another file, which begins with this. If no log was kept, it is kept from now on.
-    pub fn begin_file(&mut self, head: Vec<u8>) {
+    /// What comes from now on goes to another file. If no log was kept, it is kept from now on.
+    pub fn begin_file(&mut self) {
         debug_assert!(self.is_between_units());
         self.selected = None;
         if self.active {
-            let sealed = std::mem::replace(&mut self.out, head);
+            let sealed = std::mem::take(&mut self.out);
             self.sealed.get_or_insert_default().extend_from_slice(&sealed);
         } else {
             self.set_active(true, self.open);
             self.provisional = true;
-            self.out = head;
         }
         self.unit_at = self.out.len();
     }
@@ -465,7 +464,7 @@ mod tests {
         for db in [0, 0, 3] {
             effects.emit(DbIndex(db), [&b"X"[..]].into_iter());
         }
-        effects.begin_file(Vec::new());
+        effects.begin_file();
         let first = effects.take_sealed().expect("the first file has content");
         effects.emit(DbIndex(3), [&b"X"[..]].into_iter());
         let x = "*1 $1 X ";

@@ -22,6 +22,7 @@ use super::waiters::{WaitEvent, WaiterId};
 use crate::base::time::Millis;
 use crate::base::{Epoch, ShardId};
 use crate::keyspace::EntrySink;
+use crate::persist::aof::annotation;
 use crate::persist::rdb::RdbSink;
 
 /// A plan's question to the disk of a shard. Each is answered by [`Told::JobDone`].
@@ -39,6 +40,8 @@ pub enum Job {
     SyncFolder(PathBuf),
     /// Renames files one after the other, then makes the names durable. Answer: `io::Result<()>`.
     Rename(Vec<(PathBuf, PathBuf)>),
+    /// Cuts files to these lengths, and has that on the disk. Answer: `io::Result<()>`.
+    Shorten(Vec<(PathBuf, u64)>),
     /// Removes files; those that are not there are passed over. Answer: `io::Result<()>`.
     Remove(Vec<PathBuf>),
     /// Makes a file that the log goes to from the next cut with [`Cut::switch`] on. Answer: `io::Result<()>`.
@@ -58,7 +61,7 @@ pub enum Job {
     CloseLog,
     /// Loads one part of what is on the disk, and gives its keys to their owners. Answer: `Result<Loaded, String>`.
     Load(LoadPart),
-    /// Finds the epochs that a log holds. Answer: `Result<Vec<(Epoch, u64, i64)>, String>`.
+    /// Sums up what a log holds. Answer: `Result<FileSum, String>`.
     Scan(PathBuf),
 }
 
@@ -318,11 +321,15 @@ impl Shard {
 
     /// Closes an epoch. One step of a transaction that claims everything on all shards.
     pub fn cut(&mut self, cut: Cut) {
-        let line = format!("#EPOCH:{}:{}\r\n", cut.epoch, cut.unix_ms).into_bytes();
+        let mut line = Vec::new();
+        let unix_ms = u64::try_from(cut.unix_ms).unwrap_or(0);
+        annotation::push_epoch(&mut line, annotation::Epoch { number: cut.epoch, unix_ms });
+        if self.config.aof_timestamp_enabled {
+            annotation::push_time(&mut line, unix_ms / 1000);
+        }
         self.effects.close_epoch(cut.epoch, &line);
         if cut.switch {
-            // The new file says after which epoch it goes on.
-            self.effects.begin_file(line);
+            self.effects.begin_file();
         }
         self.storage.closed.push_back((cut.epoch, cut.sync));
         if cut.snapshot {
