@@ -1102,15 +1102,20 @@ impl Conductor {
     async fn load_parts(&mut self, found: Found, began: Now) -> Result<(), String> {
         tracing::info!("Loading {}", found.what);
         let mut numbers = Vec::new();
+        let former = found.parts.len();
         for part in found.parts {
             let by = ShardId(part.shard.0 % self.shards);
             numbers.push(self.begin_job(by, Job::Load(part)).await);
         }
         let mut sum = Loaded::default();
         let mut failed = None;
-        for number in numbers {
+        for (shard, number) in numbers.into_iter().enumerate() {
             match self.answer::<Result<Loaded, String>>(number).await {
                 Ok(loaded) => {
+                    if former == usize::from(self.shards) {
+                        let to = ShardId(shard as u16);
+                        self.c.call(to, move |shard| shard.storage.base_bytes = loaded.bytes).await;
+                    }
                     sum.keys += loaded.keys;
                     sum.expired += loaded.expired;
                     sum.bytes += loaded.bytes;

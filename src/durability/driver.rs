@@ -173,6 +173,8 @@ pub struct Driver<H: Host> {
     snapshot: Option<Rc<Pieces>>,
     /// A snapshot was given up, and may have left something to be cleaned up.
     sweeping: bool,
+    /// Bytes that were loaded and that are to be.
+    progress: Rc<Cell<(u64, u64)>>,
     /// Keys that were loaded and are on their way to their owners.
     arrivals: VecDeque<(WaiterId, u64, Arrivals)>,
 }
@@ -194,6 +196,7 @@ impl<H: Host + 'static> Driver<H> {
             spare: Vec::new(),
             snapshot: None,
             sweeping: false,
+            progress: Rc::default(),
             arrivals: VecDeque::new(),
         }
     }
@@ -214,6 +217,7 @@ impl<H: Host + 'static> Driver<H> {
             self.announce(shard);
             self.write_log(shard, now);
         }
+        shard.storage.loading = self.progress.get();
         let mut ahead = Ahead { more: self.walk(shard), at_us: None };
         if let Some((asker, number, mut arrivals)) = self.arrivals.pop_front() {
             match arrivals.hand_out(shard) {
@@ -393,9 +397,10 @@ impl<H: Host + 'static> Driver<H> {
             }
             Job::Load(part) => {
                 let (host, replayers) = (Rc::clone(&self.host), Rc::clone(&self.replayers));
+                let progress = Rc::clone(&self.progress);
                 let (config, now) = (shard.config.clone(), now.millis());
                 self.host.spawn(async move {
-                    let arrived = load::part(&*host, &replayers, &config, now, part).await;
+                    let arrived = load::part(&*host, &replayers, &config, now, &progress, part).await;
                     done.borrow_mut().push(Done::Arrived(asker, number, arrived));
                 });
             }

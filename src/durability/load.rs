@@ -15,6 +15,7 @@
 //! Invariant: what cannot be read is an error with the file, the place and what to do, and nothing is loaded; the files stay as they
 //! are. Absent on purpose: which files count ([`super::files`]), what a command means (`dispatch`, through [`Replayer`]).
 
+use std::cell::Cell;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -111,9 +112,10 @@ pub async fn part<H: Host>(
     make: &MakeReplayer,
     config: &Config,
     now: Millis,
+    progress: &Cell<(u64, u64)>,
     part: LoadPart,
 ) -> Result<Arrivals, String> {
-    let mut into = Into { replayer: make(config), config, now, loaded: Loaded::default(), told: TOLD_BYTES };
+    let mut into = Into { replayer: make(config), config, now, progress, loaded: Loaded::default(), told: TOLD_BYTES };
     let last = part.files.len().saturating_sub(1);
     for file in &part.files {
         let alone = last == 0;
@@ -129,6 +131,7 @@ struct Into<'c> {
     replayer: Box<dyn Replayer>,
     config: &'c Config,
     now: Millis,
+    progress: &'c Cell<(u64, u64)>,
     loaded: Loaded,
     told: u64,
 }
@@ -139,6 +142,8 @@ impl Into<'_> {
         let source = disk.open(&file.path, Open::Read).await.map_err(|error| error.to_string())?;
         let len = source.len().await.map_err(|error| error.to_string())?;
         let until = file.until.unwrap_or(len).min(len);
+        let (read, total) = self.progress.get();
+        self.progress.set((read, total + until));
         let mut source = Source { file: source, at: 0, until };
         let first = source.peek(6).await?;
         let begins_with_rdb = begins_as_rdb(&first);
@@ -160,6 +165,8 @@ impl Into<'_> {
 
     fn has_read(&mut self, bytes: usize, source: &str) {
         self.loaded.bytes += bytes as u64;
+        let (read, total) = self.progress.get();
+        self.progress.set((read + bytes as u64, total));
         if self.loaded.bytes >= self.told {
             self.told += TOLD_BYTES;
             tracing::info!("{source}: {} MB loaded so far", self.loaded.bytes >> 20);

@@ -220,8 +220,6 @@ pub enum Request {
 pub struct Status {
     /// Since when data is being loaded, seconds since the Unix epoch; none if it is there.
     pub loading_since: Option<i64>,
-    /// Bytes to be loaded.
-    pub loading_bytes: u64,
     /// What the last load found.
     pub loaded: Loaded,
     /// Why writes are refused.
@@ -292,8 +290,8 @@ pub struct Storage {
     pub sink: Option<Arc<RdbSink>>,
     /// Keys that other shards have loaded and given to this one.
     pub arrived: u64,
-    /// Keys and bytes of this shard that were loaded so far.
-    pub loaded: Loaded,
+    /// Bytes that this shard has loaded so far, and that it is to load.
+    pub loading: (u64, u64),
 }
 
 impl Shard {
