@@ -22,7 +22,7 @@
 //! | [`base`] | numbers as Redis parses and prints them, globs, checksums, LZF, randomness, points in time |
 //! | [`resp`], [`types`] | bytes to arguments and replies to bytes; how values are stored |
 //! | [`config`], [`metrics`] | the table of directives and their values; what a shard counts |
-//! | [`keyspace`] | one shard's keys: lookup, expiry, scan |
+//! | [`keyspace`] | one shard's keys: lookup, expiry, scan, snapshots without fork |
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
 //! | [`persist`] | what values look like outside of the process: RDB values and files, and the payloads of DUMP |
 //! | [`session`] | one connection's state, and its replies in request order |
@@ -59,6 +59,7 @@ pub mod base;
 pub mod commands;
 pub mod config;
 pub mod dispatch;
+pub mod durability;
 pub mod keyspace;
 pub mod metrics;
 pub mod net;

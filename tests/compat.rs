@@ -29,7 +29,7 @@ const ABSENT: &[Family] = &[
     Family {
         name: "generic",
         group: Some(Group::Generic),
-        absent: "MIGRATE, WAITAOF",
+        absent: "MIGRATE",
         remark: "RESTORE reads payloads of Redis 2.6 to 7.4; OBJECT FREQ needs an LFU `maxmemory-policy`; WAIT replies 0 at once, there are no replicas",
     },
     Family { name: "string", group: Some(Group::String), absent: "", remark: "" },
@@ -42,8 +42,8 @@ const ABSENT: &[Family] = &[
     Family {
         name: "server",
         group: Some(Group::Server),
-        absent: "ACL, BGREWRITEAOF, BGSAVE, FAILOVER, LASTSAVE, LATENCY DOCTOR, LATENCY GRAPH, MEMORY MALLOC-STATS, \
-                 MEMORY PURGE, MEMORY STATS, MODULE, PSYNC, REPLCONF, REPLICAOF, SAVE, SFLUSH, SLAVEOF, SLOWLOG, SYNC",
+        absent: "ACL, FAILOVER, LATENCY DOCTOR, LATENCY GRAPH, MEMORY MALLOC-STATS, \
+                 MEMORY PURGE, MEMORY STATS, MODULE, PSYNC, REPLCONF, REPLICAOF, SFLUSH, SLAVEOF, SLOWLOG, SYNC",
         remark: "LATENCY HISTORY and LATEST are empty: no event is watched",
     },
     Family {

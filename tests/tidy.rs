@@ -28,7 +28,7 @@ const LAYERS: &[Row] = &[
     ],
     &[("keyspace", "how a key is found, dies or is evicted on one shard")],
     &[("rt", "glommio, io_uring, system calls, pinned threads, timers, signals")],
-    &[("persist", "what values look like outside of the process: RDB and the payloads of DUMP")],
+    &[("persist", "what values and logs look like outside of the process: RDB, AOF and the payloads of DUMP")],
     &[("session", "one connection's state and its outbox")],
     &[
         ("pubsub", "who listens to which channel, here and on which other shards"),
@@ -36,6 +36,7 @@ const LAYERS: &[Row] = &[
     ],
     &[("shard", "one per core: keyspace, mailbox, and every message that crosses cores")],
     &[("txn", "which shards a command needs, in what order, how it waits")],
+    &[("durability", "logs, snapshots and loading: who moves bytes to and from the disk, and who decides when")],
     &[("commands", "the command table and the handlers: what a client sees")],
     &[("dispatch", "may this client run it at all; then here, elsewhere, or coordinated")],
     &[("net", "listeners, sockets, connections")],

@@ -187,6 +187,17 @@ pub const SUBCOMMANDS: &[Row] = &[
         ..SUB
     },
     Row {
+        name: "durability",
+        usage: "[DEFAULT | NONE | EVERYSEC | ALWAYS]",
+        summary: "How long replies to this connection wait for what they tell of to be on the disk.",
+        since: "7.2.0",
+        complexity: "O(1)",
+        arity: -2,
+        flags: OWN,
+        run: Run::Server(super::persistence::durability),
+        ..SUB
+    },
+    Row {
         name: "unpause",
         summary: "Ends CLIENT PAUSE.",
         since: "6.2.0",

@@ -790,7 +790,7 @@ fn object_freq(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             AccessPolicy::Lfu { decay_minutes, .. } => {
                 reply.int(i64::from(lfu_counter(access, decay_minutes, now)));
             }
-            AccessPolicy::Lru => {
+            AccessPolicy::Lru | AccessPolicy::Fixed(_) => {
                 return Err(CommandError::Custom(
                     "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that \
                      when switching between policies at runtime LRU and LFU data will take some time to adjust.",

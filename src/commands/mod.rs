@@ -29,6 +29,7 @@ pub mod list;
 pub mod lolwut;
 pub mod monitor;
 mod page;
+pub mod persistence;
 pub mod pubsub;
 pub mod server;
 pub mod set;
@@ -63,6 +64,7 @@ pub static FAMILIES: &[&[Row]] = &[
     hyperloglog::ROWS,
     list::ROWS,
     lolwut::ROWS,
+    persistence::ROWS,
     monitor::ROWS,
     pubsub::ROWS,
     server::ROWS,

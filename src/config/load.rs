@@ -468,11 +468,10 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_warned_about_once_and_only_if_it_asks_for_something() {
-        let (_, warnings) = load("appendonly yes\nappendonly yes\ntls-port 0\nsave \"\"\nport 1").unwrap();
-        let expected = "/etc/x.conf:2: 'appendonly' has no effect: persistence is not there yet and nothing is \
-                        written to disk";
+        let (_, warnings) = load("syslog-enabled yes\nsyslog-enabled yes\ntls-port 0\nsave \"\"\nport 1").unwrap();
+        let expected = "/etc/x.conf:2: 'syslog-enabled' has no effect: logs go to standard output or to logfile only";
         assert_eq!(warnings, [expected]);
-        let (_, warnings) = load("appendonly yes\nappendonly no").unwrap();
+        let (_, warnings) = load("syslog-enabled yes\nsyslog-enabled no").unwrap();
         assert_eq!(warnings, [""; 0]);
         let (_, warnings) = load("loadmodule /x.so\nlua-replicate-commands yes").unwrap();
         assert_eq!(warnings.len(), 2);

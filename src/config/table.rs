@@ -335,9 +335,9 @@ directives! {
         "Out-of-memory scores of a master, a replica and a background process"
     shutdown_timeout "shutdown-timeout": i32 = "10", number(0, I32_MAX), Live, NO_REPLICAS;
         "Seconds a shutdown waits for replicas"
-    shutdown_on_sigint "shutdown-on-sigint": ShutdownFlags = "default", ShutdownWords, Live, NO_DISK;
+    shutdown_on_sigint "shutdown-on-sigint": ShutdownFlags = "default", ShutdownWords, Live, Works;
         "How the server stops at SIGINT"
-    shutdown_on_sigterm "shutdown-on-sigterm": ShutdownFlags = "default", ShutdownWords, Live, NO_DISK;
+    shutdown_on_sigterm "shutdown-on-sigterm": ShutdownFlags = "default", ShutdownWords, Live, Works;
         "How the server stops at SIGTERM"
 
     // Permissions.
@@ -441,31 +441,34 @@ directives! {
         "Let scripts use functions that were given up"
 
     // Persistence.
-    save "save": Vec<SavePoint> = "3600 1 300 100 60 10000", SavePoints, Live, NO_DISK;
+    save "save": Vec<SavePoint> = "3600 1 300 100 60 10000", SavePoints, Live, Works;
         "Save when this many seconds have passed and this many changes were made; \"\" means never"
-    dbfilename "dbfilename": Text = "dump.rdb", DB_FILE_NAME, Protected, NO_DISK; "Name of the snapshot"
-    rdbcompression "rdbcompression": bool = "yes", YesNo, Live, Works; "Compress strings in payloads of DUMP"
-    rdbchecksum "rdbchecksum": bool = "yes", YesNo, AtStart, NO_DISK; "Put a checksum at the end of snapshots"
+    dbfilename "dbfilename": Text = "dump.rdb", DB_FILE_NAME, Protected, Works; "Name of the snapshot"
+    rdbcompression "rdbcompression": bool = "yes", YesNo, Live, Works;
+        "Compress strings in snapshots and payloads of DUMP"
+    rdb_single_file "rdb-single-file": bool = "no", YesNo, Live, Works;
+        "Write snapshots as one file, which any server loads, instead of one for each shard"
+    rdbchecksum "rdbchecksum": bool = "yes", YesNo, AtStart, Works; "Put a checksum at the end of snapshots"
     rdb_del_sync_files "rdb-del-sync-files": bool = "no", YesNo, Live, NO_DISK;
         "Delete snapshots that were made for replication only"
-    rdb_save_incremental_fsync "rdb-save-incremental-fsync": bool = "yes", YesNo, Live, NO_DISK;
+    rdb_save_incremental_fsync "rdb-save-incremental-fsync": bool = "yes", YesNo, Live, Works;
         "Write snapshots through to the disk bit by bit"
-    stop_writes_on_bgsave_error "stop-writes-on-bgsave-error": bool = "yes", YesNo, Live, NO_DISK;
+    stop_writes_on_bgsave_error "stop-writes-on-bgsave-error": bool = "yes", YesNo, Live, Works;
         "Refuse writes when the last save failed"
-    appendonly "appendonly": bool = "no", YesNo, Live, NO_DISK; "Log every write to the append-only file"
-    appendfilename "appendfilename": Text = "appendonly.aof", AOF_FILE_NAME, AtStart, NO_DISK;
+    appendonly "appendonly": bool = "no", YesNo, Live, Works; "Log every write to the append-only file"
+    appendfilename "appendfilename": Text = "appendonly.aof", AOF_FILE_NAME, AtStart, Works;
         "Base name of the append-only files"
-    appenddirname "appenddirname": Text = "appendonlydir", AOF_FOLDER_NAME, AtStart, NO_DISK;
+    appenddirname "appenddirname": Text = "appendonlydir", AOF_FOLDER_NAME, AtStart, Works;
         "Folder of the append-only files"
-    appendfsync "appendfsync": AppendFsync = "everysec", one_of(), Live, NO_DISK;
+    appendfsync "appendfsync": AppendFsync = "everysec", one_of(), Live, Works;
         "When the append-only file is forced to the disk"
-    no_appendfsync_on_rewrite "no-appendfsync-on-rewrite": bool = "no", YesNo, Live, NO_DISK;
+    no_appendfsync_on_rewrite "no-appendfsync-on-rewrite": bool = "no", YesNo, Live, Works;
         "Do not force the append-only file to the disk during a rewrite"
-    auto_aof_rewrite_percentage "auto-aof-rewrite-percentage": i32 = "100", number(0, I32_MAX), Live, NO_DISK;
+    auto_aof_rewrite_percentage "auto-aof-rewrite-percentage": i32 = "100", number(0, I32_MAX), Live, Works;
         "Growth of the append-only file in percent at which it is rewritten"
-    auto_aof_rewrite_min_size "auto-aof-rewrite-min-size": u64 = "67108864", memory(0, I64_MAX_BYTES), Live, NO_DISK;
+    auto_aof_rewrite_min_size "auto-aof-rewrite-min-size": u64 = "67108864", memory(0, I64_MAX_BYTES), Live, Works;
         "Size of the append-only file below which it is not rewritten"
-    aof_load_truncated "aof-load-truncated": bool = "yes", YesNo, Live, NO_DISK;
+    aof_load_truncated "aof-load-truncated": bool = "yes", YesNo, Live, Works;
         "Load an append-only file whose last record is cut off"
     aof_use_rdb_preamble "aof-use-rdb-preamble": bool = "yes", YesNo, Live, NO_DISK;
         "Let a rewritten append-only file start with a snapshot"
@@ -473,7 +476,7 @@ directives! {
         "Write the time into the append-only file"
     aof_rewrite_incremental_fsync "aof-rewrite-incremental-fsync": bool = "yes", YesNo, Live, NO_DISK;
         "Write a rewritten append-only file through to the disk bit by bit"
-    aof_disable_auto_gc "aof-disable-auto-gc": bool = "no", YesNo, Live, NO_DISK;
+    aof_disable_auto_gc "aof-disable-auto-gc": bool = "no", YesNo, Live, Works;
         "Keep append-only files that are no longer needed"
     rdb_key_save_delay "rdb-key-save-delay" [Hidden]: i32 = "0", number(I32_MIN, I32_MAX), Live, NO_WATCHDOG;
         "Microseconds to wait for each key saved, for tests"

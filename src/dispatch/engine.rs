@@ -54,17 +54,17 @@ const INPUT_KEPT_BYTES_MAX: usize = 4 * 1024;
 
 pub(super) struct RunningPlan {
     pub(super) driver: Driver,
-    session: SessionKey,
-    command: &'static Command,
-    silent: bool,
+    pub(super) session: SessionKey,
+    pub(super) command: &'static Command,
+    pub(super) silent: bool,
     /// When it began, or last came out of a wait: the time that clients spend waiting for data is nobody's work.
-    started_ns: u64,
+    pub(super) started_ns: u64,
     /// Shards that have acknowledged invalidations.
     pub(super) acknowledged: i64,
     /// The result, while it is held until enough of them have.
     pub(super) held: Option<Result<Reply, CommandError>>,
     /// Its entry in [`Engine::deadlines`].
-    deadline_us: Option<u64>,
+    pub(super) deadline_us: Option<u64>,
 }
 
 /// What a plan wants done on its own shard.
@@ -87,7 +87,7 @@ pub struct Engine {
     pub(super) table: &'static Table,
     pub(super) clock_ns: fn() -> u64,
     pub(super) plans: HashMap<u32, RunningPlan, ahash::RandomState>,
-    next_plan: u32,
+    pub(super) next_plan: u32,
     /// When waits of plans are over: monotonic microseconds and the plan.
     deadlines: BTreeSet<(u64, u32)>,
     local_steps: VecDeque<LocalStep>,
@@ -218,7 +218,7 @@ impl Engine {
 
     /// Hands what commands have to tell to those who wait, here and on other shards. Before any answer leaves: a plan that takes
     /// its waiters back relies on having heard by then whether one was served.
-    pub(super) fn pass_on(&mut self) {
+    pub fn pass_on(&mut self) {
         if self.shard.told.is_empty()
             && self.shard.wait_events.is_empty()
             && self.shard.tracking.acknowledged.is_empty()
@@ -921,7 +921,7 @@ impl Engine {
     }
 
     /// Runs a plan that something has come for, and ends it if it is done.
-    fn go_on(&mut self, id: u32) {
+    pub(super) fn go_on(&mut self, id: u32) {
         if let Some(result) = self.drive(id) {
             self.conclude(id, result);
         }

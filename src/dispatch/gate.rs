@@ -10,6 +10,7 @@ use crate::resp::Args;
 use crate::resp::CommandError;
 use crate::session::Session;
 use crate::shard::Shard;
+use crate::shard::storage::WriteError;
 
 /// What the gate says.
 pub enum Verdict {
@@ -48,6 +49,15 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
     if session.must_authenticate(&shard.config) && !command.row.flags.has(Flags::NO_AUTH) {
         return Verdict::Refuse(CommandError::NoAuth, Some(command.id));
     }
+    let storage = &shard.storage.status;
+    if storage.loading_since.is_some() && !command.row.flags.has(Flags::LOADING) {
+        return Verdict::Refuse(CommandError::Loading, Some(command.id));
+    }
+    if let Some(error) = &storage.write_error
+        && may_write(session, command)
+    {
+        return Verdict::Refuse(misconf(error), Some(command.id));
+    }
     if session.only_listens() && !may_run_while_listening(command) {
         return Verdict::Refuse(only_listens(command), Some(command.id));
     }
@@ -55,14 +65,30 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
         return Verdict::Refuse(NOT_IN_TRANSACTION, Some(command.id));
     }
     if let Some(pause) = &shard.pause {
-        let runs_writes =
-            matches!(command.row.run, Run::Exec) && session.transaction.as_ref().is_some_and(|t| t.writes);
-        let holds = !pause.writes_only || command.row.flags.has(Flags::WRITE) || runs_writes;
+        let holds = !pause.writes_only || may_write(session, command);
         if holds && shard.now.millis() < pause.until {
             return Verdict::Hold;
         }
     }
     Verdict::Run(command)
+}
+
+/// Whether it writes, or runs what does.
+fn may_write(session: &Session, command: &Command) -> bool {
+    command.row.flags.has(Flags::WRITE)
+        || (matches!(command.row.run, Run::Exec) && session.transaction.as_ref().is_some_and(|t| t.writes))
+}
+
+#[cold]
+fn misconf(error: &WriteError) -> CommandError {
+    match error {
+        WriteError::Log(error) => CommandError::Message(format!("MISCONF Errors writing to the AOF file: {error}")),
+        WriteError::Snapshot => CommandError::Custom(
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may \
+             modify the data set are disabled, because this instance is configured to report errors during writes if RDB \
+             snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs for details about the RDB error.",
+        ),
+    }
 }
 
 fn may_run_while_listening(command: &Command) -> bool {

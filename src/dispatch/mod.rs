@@ -23,7 +23,9 @@ mod gate;
 mod isolation;
 mod limits;
 mod parts;
+pub mod replay;
 mod routing;
+mod service;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

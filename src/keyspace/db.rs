@@ -328,6 +328,31 @@ impl<H: HashKey> Db<H> {
         !self.buried.is_empty()
     }
 
+    /// Takes any record out of a database that is being emptied: no key can be found after the first call.
+    pub fn take_any(&mut self) -> Option<Record>
+    where
+        H: Clone,
+    {
+        if !self.is_empty() {
+            self.ruins.push(self.table.take_ruins());
+            self.parts.clear();
+            self.expires = 0;
+            self.pass = ExpiryPass::default();
+        }
+        while let Some(ruins) = self.ruins.last_mut() {
+            match ruins.pop() {
+                Some(record) => {
+                    self.record_bytes -= record.bytes();
+                    return Some(record);
+                }
+                None => {
+                    self.ruins.pop();
+                }
+            }
+        }
+        None
+    }
+
     /// Empties the database little by little: no key can be found after the first call, each call frees at most so many
     /// records or elements of a large value, and the result is whether there is more to free. FLUSHDB ASYNC takes the
     /// database and frees it so.
@@ -386,8 +411,8 @@ impl<H: HashKey> Db<H> {
     }
 
     fn take_at(&mut self, at: Spot, hash: u64) -> Record {
-        let mut record = self.table.remove(at, hash);
-        self.walk.preserve_taken(hash, &mut record);
+        let leave = self.preserve(at, hash);
+        let record = self.table.remove(at, hash, leave);
         self.record_bytes -= record.bytes();
         self.expires -= usize::from(record.expire_at().is_some());
         self.forget_parts(&record);
@@ -395,7 +420,7 @@ impl<H: HashKey> Db<H> {
     }
 
     fn insert_at(&mut self, at: Spot, hash: u64, mut record: Record) -> Spot {
-        self.walk.stamp_new(hash, &mut record);
+        let leave = self.walk.stamp_new(hash, &mut record);
         self.record_bytes += record.bytes();
         if let Some(expire_at) = record.expire_at() {
             self.expires += 1;
@@ -404,7 +429,7 @@ impl<H: HashKey> Db<H> {
         if let Value::Object(object) = record.value() {
             self.note_parts(record.key(), None, object.next_expiry());
         }
-        self.table.insert(at, hash, record)
+        self.table.insert(at, hash, record, leave)
     }
 }
 
@@ -474,7 +499,7 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     /// Sets the access word, of which 24 bits are kept.
     #[inline]
     pub fn set_access(&mut self, access: u32) {
-        self.db.table.slot_mut(self.at).set_access(access);
+        self.db.table.set_access(self.at, access);
     }
 
     /// Replaces everything but the key. In place, without allocating, while the size class stays the same.
@@ -504,8 +529,8 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     /// record in its place begins here, but for its access word's.
     #[inline]
     fn slot_to_change(&mut self) -> &mut Slot {
-        self.db.preserve(self.at, self.hash);
-        self.db.table.slot_mut(self.at)
+        let leave = self.db.preserve(self.at, self.hash);
+        self.db.table.slot_mut(self.at, leave)
     }
 
     fn note_parts(&mut self, before: Option<Millis>, after: Option<Millis>) {
@@ -589,7 +614,7 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet, HashMap};
 
     use super::*;
@@ -597,7 +622,7 @@ mod tests {
 
     /// Hashes that a test chooses: good ones, ones that differ in a few bits only, and ones that collide.
     #[derive(Clone, Copy, Debug)]
-    enum Chosen {
+    pub(in super::super) enum Chosen {
         Uniform,
         /// So many of the top bits are the same for all keys.
         SharedTop(u32),
@@ -621,7 +646,7 @@ mod tests {
         }
     }
 
-    const HASHES: [Chosen; 6] = [
+    pub(in super::super) const HASHES: [Chosen; 6] = [
         Chosen::Uniform,
         Chosen::SharedTop(3),
         Chosen::SharedTop(20),
@@ -632,7 +657,7 @@ mod tests {
 
     impl Chosen {
         /// So many keys at most, since with equal hashes each search compares all of them.
-        fn at_most(self, keys: u64) -> u64 {
+        pub(in super::super) fn at_most(self, keys: u64) -> u64 {
             match self {
                 Chosen::Uniform | Chosen::SharedTop(..10) | Chosen::FewBits(10..) => keys,
                 Chosen::SharedTop(_) | Chosen::FewBits(_) | Chosen::Same => keys.min(700),

@@ -85,17 +85,16 @@ impl<H: HashKey> Db<H> {
                 break;
             }
             let (mut expires, mut bytes) = (0, 0);
-            let visited = self.table.expire_due_at(self.pass.position, now, |record| {
+            let walk = &mut self.walk;
+            let visited = self.table.expire_due_at(self.pass.position, now, |record, hasher| {
                 expires += 1;
                 bytes += record.bytes();
                 on_expired(&record);
+                let leave = walk.preserve_expired(&record, hasher);
                 graves.push(record);
+                leave
             });
-            for mut record in graves.drain(..) {
-                if self.is_in_snapshot() {
-                    let hash = self.hash(record.key());
-                    self.walk.preserve_taken(hash, &mut record);
-                }
+            for record in graves.drain(..) {
                 self.bury(record);
             }
             self.expires -= expires;

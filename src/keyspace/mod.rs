@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Each shard owns one [`Keyspace`] on its core, and nobody else touches it. Start reading at [`table`] (how a table
-//! that never stalls works), then [`record`] (how a key fits in 48 bytes), then [`db`] (what others call).
+//! that never stalls works), then [`record`] (how a key fits in 48 bytes), then [`db`] (what others call). How all of it is written
+//! down as it was at one instant is told in [`snapshot`].
 //!
 //! Invariants: a key is in a database at most once; counters of keys, expiring keys and bytes are exact at every return.
 //! Unsafe code is in `record` alone.

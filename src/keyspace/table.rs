@@ -51,10 +51,13 @@
 //! keeps no order to scan by, and a byte of tag cannot be split without hashing again. *A flat table with incremental
 //! rehash*: the two large arrays are what it is all about. *Chained buckets*: 8 bytes more per key, a miss more per step.
 //!
+//! Records are changed by leave of a snapshot that may run ([`super::snapshot`]): each way to them asks for one.
+//!
 //! Owned by one [`Db`](super::db::Db), on one core. Absent on purpose: what records mean, counting their bytes, time.
 
 use super::record::{Entry, Record, Slot};
 use super::segment::{Probe, Segment};
+use super::snapshot::Leave;
 use crate::base::time::Millis;
 
 /// Bits of a SCAN cursor.
@@ -204,8 +207,13 @@ impl<H: HashKey> Table<H> {
     }
 
     /// The slot of a record that was found; it must stay as full as it is.
-    pub(super) fn slot_mut(&mut self, at: Spot) -> &mut Slot {
+    pub(super) fn slot_mut(&mut self, at: Spot, _: Leave) -> &mut Slot {
         self.segments.get_mut(at.segment).slot_mut(at.slot)
+    }
+
+    /// Sets the access word of a record that was found, which is nobody's business.
+    pub(super) fn set_access(&mut self, at: Spot, access: u32) {
+        self.segments.get_mut(at.segment).slot_mut(at.slot).set_access(access);
     }
 
     /// To be told of every expiry that a record gets.
@@ -214,7 +222,7 @@ impl<H: HashKey> Table<H> {
     }
 
     /// Inserts a record whose key is not there, at the place that `probe` gave.
-    pub(super) fn insert(&mut self, mut at: Spot, hash: u64, mut record: Record) -> Spot {
+    pub(super) fn insert(&mut self, mut at: Spot, hash: u64, mut record: Record, _: Leave) -> Spot {
         loop {
             match self.segments.get_mut(at.segment).insert(at.slot, hash, record) {
                 Ok(()) => {
@@ -229,9 +237,10 @@ impl<H: HashKey> Table<H> {
         }
     }
 
-    /// Takes the record out of the slot where it was found.
-    pub(super) fn remove(&mut self, at: Spot, hash: u64) -> Record {
-        let record = self.segments.get_mut(at.segment).remove(at.slot);
+    /// Takes the record out of the slot where it was found. Its stamp stays behind.
+    pub(super) fn remove(&mut self, at: Spot, hash: u64, _: Leave) -> Record {
+        let mut record = self.segments.get_mut(at.segment).remove(at.slot);
+        record.set_stamp(0);
         self.len -= 1;
         self.tidy_up(hash);
         record
@@ -336,7 +345,7 @@ impl<H: HashKey> Table<H> {
 
     /// Visits the records of the segment that holds `from`, in the order of their hashes and from that one on, until `visit`
     /// returns false. Records with equal tags are visited together: a visit may come after one that returned false. Returns
-    /// the hash before which all was visited, none at the end of the table.
+    /// the hash before which all was visited, none at the end of the table. For the walk of a snapshot alone.
     pub(super) fn walk_segment(&mut self, from: u64, mut visit: impl FnMut(&mut Slot) -> bool) -> Option<u64> {
         let index = self.segment_of(from);
         let Table { hasher, segments, .. } = self;
@@ -363,19 +372,21 @@ impl<H: HashKey> Table<H> {
         end_of_segment(from, segment.depth())
     }
 
-    /// Lets the segment that holds this hash expire what is due. Returns what the caller's walk needs to know.
+    /// Lets the segment that holds this hash expire what is due; `on_expired` gets each record with a way to know its hash.
+    /// Returns what the caller's walk needs to know.
     pub(super) fn expire_due_at(
         &mut self,
         hash: u64,
         now: Millis,
-        mut on_expired: impl FnMut(Record),
+        mut on_expired: impl FnMut(Record, &H) -> Leave,
     ) -> ExpiredSegment {
-        let segment = self.segments.get_mut(self.segment_of(hash));
+        let index = self.segment_of(hash);
+        let segment = self.segments.get_mut(index);
         let next = end_of_segment(hash, segment.depth());
         let mut expired = 0;
         let examined = segment.expire_due(now, |record| {
             expired += 1;
-            on_expired(record);
+            let _: Leave = on_expired(record, &self.hasher);
         });
         let earliest = segment.earliest();
         self.len -= expired;

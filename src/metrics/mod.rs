@@ -70,6 +70,11 @@ pub struct ShardMetrics {
 const ERROR_CODES_MAX: usize = 128;
 
 impl ShardMetrics {
+    /// How many errors were counted.
+    pub fn errors_total(&self) -> u64 {
+        self.errors.values().sum()
+    }
+
     /// Counts one error reply under its code, the first word of its text. Codes past the cap are counted as `ERR`.
     pub fn count_error(&mut self, code: &str) {
         self.error_replies += 1;

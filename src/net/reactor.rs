@@ -20,6 +20,9 @@ use super::connection::{Connection, Named, Receiving, connection_token, named, s
 use crate::base::{Epoch, ShardId};
 use crate::config::Config;
 use crate::dispatch::{Delivery, Engine};
+use crate::durability::conductor;
+use crate::durability::driver::Driver;
+use crate::durability::host::ShardHost;
 use crate::rt::buffers::BufferRing;
 use crate::rt::clock::Clock;
 use crate::rt::mesh::{Endpoint, Mail};
@@ -28,6 +31,7 @@ use crate::rt::ring::{Completion, Payload, Ring, Segments, Token};
 use crate::rt::{memory, socket};
 use crate::session::{Closing, Session, SessionKey};
 use crate::shard::message::{Adopted, Message};
+use crate::shard::storage::{Request, Told};
 use crate::shard::{Shard, Stop};
 
 /// A large argument of which at least this much is to come is received straight into its allocation. Bytes. Below it,
@@ -60,6 +64,8 @@ pub struct ReactorParts {
     pub signals: Option<OwnedFd>,
     /// The clocks.
     pub clock: Clock,
+    /// This core's way to the disk.
+    pub disk: Driver<ShardHost>,
     /// On one shard: told of settings that concern the process as a whole when they have changed.
     pub on_config: Option<ConfigWatcher>,
 }
@@ -81,6 +87,7 @@ pub struct Reactor {
     connections: Vec<Option<Connection>>,
     /// Messages that found no credit, by receiver. Bounded: a connection has a bounded number of batches on their way.
     waiting: Vec<VecDeque<Message>>,
+    disk: Driver<ShardHost>,
     dirty: Vec<SessionKey>,
     /// Sessions whose output waits until the log is safe.
     gated: Vec<SessionKey>,
@@ -110,6 +117,7 @@ impl Reactor {
             clock: parts.clock,
             connections: Vec::new(),
             waiting,
+            disk: parts.disk,
             dirty: Vec::new(),
             gated: Vec::new(),
             gated_at: 0,
@@ -125,6 +133,10 @@ impl Reactor {
         self.arm_listeners();
         if let Some(signals) = &self.signals {
             self.ring.recv_multi(signals.as_fd(), special_token(SIGNALS));
+        }
+        if self.engine.shard.id == ShardId(0) {
+            self.engine.begin_turn(self.clock.now());
+            self.engine.shard.storage.conductor = Some(self.engine.start_service(conductor::plan));
         }
         loop {
             let now = self.clock.now();
@@ -147,6 +159,8 @@ impl Reactor {
             if self.engine.shard.config_version != self.config_seen {
                 self.take_in_config();
             }
+            let disk = self.disk.turn(&mut self.engine.shard, now);
+            self.engine.pass_on();
             self.post();
             self.release_gated();
             self.flush();
@@ -174,12 +188,12 @@ impl Reactor {
                 break;
             }
             // What flushing closed may have left work behind, too.
-            let timeout = if more_to_run || timers_busy || self.working || self.engine.has_waiting() {
+            let timeout = if more_to_run || timers_busy || disk.more || self.working || self.engine.has_waiting() {
                 Some(Duration::ZERO)
             } else if stopping {
                 Some(STOPPING_TURN)
             } else {
-                self.next_deadline(now.mono_us)
+                self.next_deadline(now.mono_us, disk.at_us)
             };
             if let Err(error) = self.parker.park(&mut self.ring, &self.endpoint, timeout).await {
                 panic!("shard {}: its ring failed: {error}", self.engine.shard.id);
@@ -205,11 +219,11 @@ impl Reactor {
         }
     }
 
-    fn next_deadline(&mut self, mono_us: u64) -> Option<Duration> {
+    fn next_deadline(&mut self, mono_us: u64, disk_us: Option<u64>) -> Option<Duration> {
         let retry = self.acceptor.as_ref().and_then(|a| a.retry_at_us);
         let pause = self.engine.pause_ends_in_ms().map(|ms| mono_us.saturating_add(ms.saturating_mul(1000)));
         let timer = self.timers.next_us(&self.engine, mono_us);
-        let at = [retry, pause, timer, self.engine.next_deadline_us()].into_iter().flatten().min()?;
+        let at = [retry, pause, timer, disk_us, self.engine.next_deadline_us()].into_iter().flatten().min()?;
         // The clock has moved on since the turn began; a deadline that has passed means at once.
         Some(Duration::from_micros(at.saturating_sub(self.clock.mono_us())))
     }
@@ -460,7 +474,7 @@ impl Reactor {
     /// Looks at sessions whose output waits for the log again when more of it is safe.
     fn release_gated(&mut self) {
         let effects = &self.engine.shard.effects;
-        let durable = if effects.is_active() { effects.durable_epoch() } else { Epoch::MAX };
+        let durable = effects.durable_epoch();
         if durable == self.gated_at {
             return;
         }
@@ -587,13 +601,24 @@ impl Reactor {
 
     fn signalled(&mut self) {
         tracing::warn!("Received a signal, scheduling shutdown...");
-        for shard in self.engine.shard.slots.all() {
-            if shard == self.engine.shard.id {
-                self.engine.shard.stop = Stop::Shutdown;
-            } else {
-                self.engine.tell(shard, |shard: &mut Shard| shard.stop = Stop::Shutdown);
+        let shard = &mut self.engine.shard;
+        if shard.storage.status.loading_since.is_some() {
+            // Nothing has been taken that could be lost.
+            for to in shard.slots.all() {
+                shard.tell(to, |shard| shard.stop = Stop::Shutdown);
             }
+        } else {
+            let how = shard.config.shutdown_on_sigterm;
+            let save = if how.save {
+                Some(true)
+            } else if how.nosave {
+                Some(false)
+            } else {
+                None
+            };
+            shard.tell_conductor(Told::Wish(Request::Shutdown { save, force: how.force }));
         }
+        self.engine.pass_on();
     }
 }
 

@@ -39,6 +39,7 @@ const PAUSE: Duration = Duration::from_micros(2);
 thread_local! {
     static QUEUE: RefCell<Option<(usize, TaskQueueHandle)>> = const { RefCell::new(None) };
     static IN_FLIGHT: Cell<usize> = const { Cell::new(0) };
+    static CALLED: Cell<bool> = const { Cell::new(false) };
     static WATCHER: RefCell<Option<Waker>> = const { RefCell::new(None) };
 }
 
@@ -120,9 +121,22 @@ impl Slice {
     }
 }
 
-/// Ready when the last background task of this thread has ended. One watcher per thread.
+/// Has the loop of this shard look for results: it sleeps no longer.
+pub fn call_loop() {
+    CALLED.set(true);
+    if let Some(waker) = WATCHER.with(|watcher| watcher.borrow_mut().take()) {
+        waker.wake();
+    }
+}
+
+/// Whether a task has called since the last time.
+pub(super) fn take_call() -> bool {
+    CALLED.take()
+}
+
+/// Ready when the last background task of this thread has ended, or one has called. One watcher per thread.
 pub(super) fn poll_idle(cx: &mut Context<'_>) -> Poll<()> {
-    if in_flight() == 0 {
+    if in_flight() == 0 || take_call() {
         return Poll::Ready(());
     }
     WATCHER.with(|watcher| *watcher.borrow_mut() = Some(cx.waker().clone()));

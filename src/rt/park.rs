@@ -76,6 +76,9 @@ impl Parker {
     /// Errors: those of `io_uring_enter` that are not part of normal life; the shard cannot go on.
     pub async fn park(&mut self, ring: &mut Ring, inbox: &impl Inbox, timeout: Option<Duration>) -> io::Result<()> {
         let hurry = timeout == Some(Duration::ZERO);
+        if background::take_call() {
+            return ring.poll();
+        }
         if background::in_flight() > 0 {
             return self.park_beside_tasks(ring, inbox, timeout).await;
         }

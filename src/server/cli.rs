@@ -361,7 +361,7 @@ fn help() -> String {
 
 /// The text of `check --help`.
 fn check_help() -> String {
-    let path = "An RDB file (of this server, of Redis 1 to 8.6 or of Valkey), an append-only file, or a manifest or the folder it is in";
+    let path = "An RDB file (of this server, of Redis up to 8.8 or of Valkey), an append-only file, or a manifest or the folder it is in";
     let mut command = Command::new("annulus check")
         .about("Says what is in files of data, and where damage starts; changes nothing")
         .disable_help_flag(true)
@@ -628,9 +628,9 @@ mod tests {
 
     #[test]
     fn warnings_name_the_directives_without_effect() {
-        let warnings = run(&["--appendonly", "yes", "--save", "", "--port", "1"]).warnings;
+        let warnings = run(&["--syslog-enabled", "yes", "--save", "", "--port", "1"]).warnings;
         assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].starts_with("command line: 'appendonly' has no effect: "), "{warnings:?}");
+        assert!(warnings[0].starts_with("command line: 'syslog-enabled' has no effect: "), "{warnings:?}");
     }
 
     #[test]

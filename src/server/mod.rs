@@ -30,7 +30,9 @@ use logging::Log;
 use crate::base::ShardId;
 use crate::commands::{self, table::Rename};
 use crate::config::Config;
-use crate::dispatch::Engine;
+use crate::dispatch::{Engine, replay};
+use crate::durability::driver::Driver;
+use crate::durability::host::ShardHost;
 use crate::net::{Acceptor, ConfigWatcher, Listener, Reactor, ReactorParts};
 use crate::rt::clock::{self, Clock};
 use crate::rt::executor::{self, ExecutorConfig};
@@ -41,7 +43,7 @@ use crate::rt::ring::{Ring, RingConfig};
 use crate::rt::socket::{self, TcpOptions};
 use crate::rt::{entropy, probe, process, signals};
 use crate::shard::message::Message;
-use crate::shard::{About, Shard, ShardSeed};
+use crate::shard::{About, Shard, ShardSeed, Stop};
 
 /// Slots of each mailbox between two shards; half of them are for requests.
 const MAILBOX_SLOTS: usize = 256;
@@ -208,24 +210,18 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
         if shards == 1 { "" } else { "s" },
         report.kernel
     );
-    if config.port != 0 {
-        tracing::info!("Ready to accept connections tcp");
-    }
-    if !config.unixsocket.is_empty() {
-        tracing::info!("Ready to accept connections unix");
-    }
-    running.join();
+    let went_well = running.join().into_iter().all(|well| well);
     if let Some(path) = config.unixsocket.to_path() {
         // Somebody else may have removed it.
         let _ = std::fs::remove_file(path);
     }
     drop(pidfile);
     tracing::warn!("Annulus is now ready to exit, bye bye...");
-    Ok(())
+    if went_well { Ok(()) } else { Err("the data could not be loaded; the log says why".into()) }
 }
 
-/// One core, from its ring to the end of its loop.
-async fn shard_main(id: ShardId, seed: Seed) {
+/// One core, from its ring to the end of its loop. False if it could not go on.
+async fn shard_main(id: ShardId, seed: Seed) -> bool {
     let clock = Clock::new();
     let shards = seed.endpoint.shards() as u16;
     let config = if usize::from(shards) >= MANY_SHARDS { RingConfig::for_many_shards() } else { RingConfig::default() };
@@ -237,6 +233,7 @@ async fn shard_main(id: ShardId, seed: Seed) {
         }
     };
     ring.join(seed.board, id);
+    let replayers = replay::replayers(seed.hasher.clone(), clock::mono_ns, || Clock::new().now());
     let busy_poll = Duration::from_micros(u64::from(seed.config.busy_poll_usec));
     let shard = Shard::new(ShardSeed {
         id,
@@ -256,10 +253,14 @@ async fn shard_main(id: ShardId, seed: Seed) {
         acceptor: seed.acceptor,
         signals: seed.signals,
         clock,
+        disk: Driver::new(ShardHost::default(), replayers),
         on_config: seed.log.map(|log| -> ConfigWatcher { Box::new(move |config| log.set_level(config.loglevel)) }),
     });
+    let shard = reactor.run().await;
+    let went_well = shard.stop != Stop::Failed;
     // Exit is next: giving every key's memory back one by one would only delay it.
-    std::mem::forget(reactor.run().await);
+    std::mem::forget(shard);
+    went_well
 }
 
 /// Opens everything that is to be listened on.

@@ -19,6 +19,8 @@ pub enum AccessPolicy {
         /// `lfu-decay-time`, minutes.
         decay_minutes: u32,
     },
+    /// The same word for all keys, whatever happens to them: while a log is run, which does not tell.
+    Fixed(u32),
 }
 
 impl AccessPolicy {
@@ -41,6 +43,7 @@ impl AccessPolicy {
         match self {
             AccessPolicy::Lru => lru_clock(now),
             AccessPolicy::Lfu { .. } => lfu_initial(now),
+            AccessPolicy::Fixed(word) => word,
         }
     }
 
@@ -53,6 +56,7 @@ impl AccessPolicy {
                 let draw = (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
                 lfu_used(access, log_factor, decay_minutes, now, draw)
             }
+            AccessPolicy::Fixed(word) => word,
         }
     }
 
@@ -62,6 +66,7 @@ impl AccessPolicy {
         match self {
             AccessPolicy::Lru => lru_clock(now),
             AccessPolicy::Lfu { decay_minutes, .. } => lfu_access(lfu_counter(access, decay_minutes, now), now),
+            AccessPolicy::Fixed(word) => word,
         }
     }
 }

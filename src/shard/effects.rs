@@ -23,6 +23,8 @@ use crate::base::{DbIndex, Epoch, num};
 use crate::keyspace::Value;
 use crate::persist::dump;
 use crate::resp::Args;
+use crate::shard::storage::Told;
+use crate::shard::waiters::WaiterId;
 
 /// What is noted of changes while a unit is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,6 +50,8 @@ pub struct Effects {
     active: bool,
     /// Units that nobody has taken yet.
     out: Vec<u8>,
+    /// Those of them that belong to the file before the one that `out` goes to.
+    sealed: Option<Vec<u8>>,
     /// The database that whoever reads `out` from its start has selected where it ends.
     selected: Option<DbIndex>,
     /// Units inside of units are a part of the outermost.
@@ -61,10 +65,15 @@ pub struct Effects {
     logged_changes: u64,
     /// Keys that steps have changed.
     touched: Vec<(DbIndex, Vec<u8>)>,
+    has_content: bool,
+    /// The log has just begun and is not whole yet: nobody waits for it.
+    provisional: bool,
     open: Epoch,
     durable: Epoch,
     /// Somebody waits until this one is safe.
     wanted: Epoch,
+    /// Plans that are told when an epoch is.
+    waiting: Vec<(Epoch, WaiterId)>,
     need: Epoch,
     /// Whether somebody may have to wait for what others have written.
     watches_reads: bool,
@@ -83,6 +92,7 @@ impl Effects {
     pub fn set_active(&mut self, active: bool, open: Epoch) {
         self.active = active;
         self.out = Vec::new();
+        self.sealed = None;
         self.selected = None;
         self.touched.clear();
         self.need = 0;
@@ -106,23 +116,44 @@ impl Effects {
         self.open
     }
 
-    /// All up to this one are safe.
+    /// Nobody has to wait for what comes after this one: it is safe, or there is no log to be safe in.
     pub fn durable_epoch(&self) -> Epoch {
-        self.durable
+        if self.active && !self.provisional { self.durable } else { Epoch::MAX }
+    }
+
+    /// The log is whole from now on: a snapshot of what was there before it is safe.
+    pub fn set_whole(&mut self) {
+        self.provisional = false;
     }
 
     /// Ends an epoch: whatever comes from now on belongs to the next. `line` is the annotation that says so in the log.
     pub fn close_epoch(&mut self, epoch: Epoch, line: &[u8]) {
-        debug_assert!(self.depth == 0 && epoch >= self.open);
+        debug_assert!(self.is_between_units() && epoch >= self.open);
         self.open = epoch + 1;
+        self.has_content = false;
         if self.active {
             self.out.extend_from_slice(line);
+            self.unit_at = self.out.len();
         }
     }
 
-    /// What comes from now on goes to another file.
+    /// Whether what was said is whole: the step that closes an epoch says nothing itself.
+    fn is_between_units(&self) -> bool {
+        self.depth == 0 || self.unit_commands == 0
+    }
+
+    /// What comes from now on goes to another file. If no log was kept, it is kept from now on.
     pub fn begin_file(&mut self) {
+        debug_assert!(self.is_between_units());
         self.selected = None;
+        if self.active {
+            let sealed = std::mem::take(&mut self.out);
+            self.sealed.get_or_insert_default().extend_from_slice(&sealed);
+        } else {
+            self.set_active(true, self.open);
+            self.provisional = true;
+        }
+        self.unit_at = self.out.len();
     }
 
     /// All up to this epoch are on the disks of all shards.
@@ -138,9 +169,14 @@ impl Effects {
         self.wanted = self.wanted.max(epoch);
     }
 
+    /// A plan is told when this epoch is safe.
+    pub fn tell_when_durable(&mut self, epoch: Epoch, plan: WaiterId) {
+        self.waiting.push((epoch, plan));
+    }
+
     /// The epoch that somebody waits for, if it is not safe yet.
     pub fn wanted(&self) -> Option<Epoch> {
-        (self.active && self.wanted > self.durable).then_some(self.wanted)
+        (self.wanted > self.durable_epoch()).then_some(self.wanted)
     }
 
     /// The epoch that must be safe before somebody may hear of what ran since the last call; 0 if none.
@@ -180,9 +216,19 @@ impl Effects {
 
     // ---- what is logged
 
+    /// Whether the open epoch has any.
+    pub fn has_content(&self) -> bool {
+        self.has_content
+    }
+
     /// Bytes of units that wait to be taken.
     pub fn waiting_bytes(&self) -> usize {
         self.out.len()
+    }
+
+    /// Takes what remains to be written to the last file but one, if there is one.
+    pub fn take_sealed(&mut self) -> Option<Vec<u8>> {
+        self.sealed.take()
     }
 
     /// Takes what is to be written next, in exchange for an empty buffer.
@@ -202,6 +248,7 @@ impl Effects {
         }
         write(&mut self.out, args);
         self.unit_commands += 1;
+        self.has_content = true;
         self.need = self.need.max(self.open);
     }
 
@@ -301,6 +348,15 @@ fn write<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = &'a [u8]>) {
 }
 
 impl Shard {
+    /// All up to this epoch are on the disks of all shards.
+    pub fn epoch_is_durable(&mut self, epoch: Epoch) {
+        self.effects.set_durable(epoch);
+        let safe = self.effects.waiting.extract_if(.., |(awaited, _)| *awaited <= epoch).collect::<Vec<_>>();
+        for (_, plan) in safe {
+            self.tell_plan(plan, Told::Answer(Ok("OK")));
+        }
+    }
+
     /// A data command begins, if there is a log; to be ended by [`Shard::end_command`].
     pub fn begin_command(&mut self) -> Outer {
         let changes = self.metrics.changes;
@@ -409,10 +465,13 @@ mod tests {
             effects.emit(DbIndex(db), [&b"X"[..]].into_iter());
         }
         effects.begin_file();
+        let first = effects.take_sealed().expect("the first file has content");
         effects.emit(DbIndex(3), [&b"X"[..]].into_iter());
         let x = "*1 $1 X ";
         let three = "*2 $6 SELECT $1 3 ";
-        assert_eq!(text(&mut effects), format!("*2 $6 SELECT $1 0 {x}{x}{three}{x}{three}{x}"));
+        let first = String::from_utf8(first).expect("the test logs text").replace("\r\n", " ");
+        assert_eq!(first, format!("*2 $6 SELECT $1 0 {x}{x}{three}{x}"));
+        assert_eq!(text(&mut effects), format!("{three}{x}"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod message;
 pub mod reservations;
 pub mod slots;
 pub mod snapshot;
+pub mod storage;
 pub mod subscribers;
 pub mod tracked;
 pub mod waiters;
@@ -41,6 +42,7 @@ use events::KeyEvents;
 use message::Batch;
 use reservations::{Order, Reservations, TxnId};
 use slots::SlotMap;
+use storage::Storage;
 use waiters::{WaitEvent, Waiters};
 use watched::Watched;
 
@@ -81,6 +83,8 @@ pub enum Stop {
     No,
     /// End the event loop after the replies of this turn are sent.
     Shutdown,
+    /// The same, because the server cannot go on.
+    Failed,
 }
 
 /// What another shard is told: run on it, to its end.
@@ -108,6 +112,8 @@ pub struct Shard {
     pub now: Now,
     /// Fixed facts of the process.
     pub about: Arc<About>,
+    /// How lookups stamp records, if not as the settings say.
+    pub access: Option<AccessPolicy>,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
     /// CLIENT PAUSE.
@@ -134,6 +140,8 @@ pub struct Shard {
     pub tracking: Tracking,
     /// What the log is told.
     pub effects: Effects,
+    /// What it knows of its files.
+    pub storage: Storage,
     /// Which keys transactions have reserved, and what waits for that to end.
     pub reservations: Reservations,
     /// A monotonic clock in nanoseconds: times commands, and gives transactions their places. All shards have the same.
@@ -180,6 +188,7 @@ impl Shard {
             rng: Rng::seed(seed.seed),
             now: seed.now,
             about: seed.about,
+            access: None,
             active_expire: true,
             pause: None,
             stop: Stop::No,
@@ -193,6 +202,7 @@ impl Shard {
             watched: Watched::default(),
             tracking: Tracking::default(),
             effects: Effects::default(),
+            storage: Storage::default(),
             reservations: Reservations::default(),
             clock_ns: seed.clock_ns,
             wait_events: Vec::new(),
@@ -209,7 +219,7 @@ impl Shard {
             db,
             now: self.now,
             metrics: &mut self.metrics,
-            access: AccessPolicy::of(&self.config),
+            access: self.access.unwrap_or_else(|| AccessPolicy::of(&self.config)),
             config: &self.config,
             rng: &mut self.rng,
             events: &mut self.events,

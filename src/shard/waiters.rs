@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::cx::WriteCx;
+use super::storage::Told;
 use crate::base::{DbIndex, ShardId};
 use crate::resp::{CommandError, Reply, Resp};
 use crate::tracking::{Fence, HeldReply};
@@ -54,6 +55,8 @@ pub enum WaitEvent {
     },
     /// The client is gone.
     Gone,
+    /// Something about files: see `storage`.
+    Told(Box<Told>),
 }
 
 /// One client's wait for keys of this shard.

@@ -435,6 +435,26 @@ impl Coordinator {
         self.port.borrow_mut().waits = None;
     }
 
+    /// The next event for a plan that has asked somebody else for something: [`WaitEvent::Told`]. Others come when the client has gone,
+    /// or at the time that was given to [`Coordinator::wait_until`].
+    pub fn next_told(&self) -> impl Future<Output = WaitEvent> + use<> {
+        let port = self.port.clone();
+        poll_fn(move |_| match port.borrow_mut().events.pop_front() {
+            Some(event) => Poll::Ready(event),
+            None => Poll::Pending,
+        })
+    }
+
+    /// From now on there is an event at this time, monotonic microseconds, at the latest.
+    pub fn wait_until(&self, until_us: Option<u64>) {
+        self.begin_wait(until_us);
+    }
+
+    /// Events come when they come again.
+    pub fn end_wait_until(&self) {
+        self.end_wait();
+    }
+
     /// The next event, when it comes.
     pub(super) fn wait_event(&self) -> impl Future<Output = WaitEvent> {
         let port = self.port.clone();

@@ -31,6 +31,7 @@ mod list;
 mod long_values;
 mod monitor;
 mod multi;
+mod persistence;
 mod pubsub;
 mod server;
 mod set;

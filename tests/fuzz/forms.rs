@@ -57,7 +57,7 @@ pub fn foreign(rng: &mut Rng) -> Vec<u8> {
     };
     let plain = |type_byte: u8, count: usize, body: &[u8]| [&[type_byte][..], &length(count), body].concat();
     let blob = |type_byte: u8, blob: &[u8]| [&[type_byte][..], &string(blob)].concat();
-    match rng.below(21) {
+    match rng.below(22) {
         0 => plain(1, count, &all),
         1 => plain(2, members.len(), &members.iter().flat_map(|member| string(member)).collect::<Vec<u8>>()),
         2 => {
@@ -89,6 +89,7 @@ pub fn foreign(rng: &mut Rng) -> Vec<u8> {
         17 => stream(19),
         18 => stream(21),
         19 => stream(26),
+        20 => stream(27),
         _ => [&[25][..], &least, &string(&listpack(&timed))].concat(),
     }
 }

@@ -172,7 +172,7 @@ fn made(rng: &mut Rng) -> Vec<u8> {
     let valkey = rng.chance(1, 8);
     let mut file = match valkey {
         true => b"VALKEY080".to_vec(),
-        false => format!("REDIS{:04}", 1 + rng.below(13)).into_bytes(),
+        false => format!("REDIS{:04}", 1 + rng.below(14)).into_bytes(),
     };
     let has_checksum = valkey || file[7..9] >= b"05"[..];
     for n in 0..rng.below(12) {

@@ -117,7 +117,7 @@ fn every_sample_and_every_form_is_read() {
         seen[usize::from(body[0])] += 1;
         check_with_memory(&body, &limits).unwrap_or_else(|error| panic!("type {} of seed {seed}: {error}", body[0]));
     }
-    assert_eq!(seen.iter().filter(|count| **count > 0).count(), 21, "all forms were made: {seen:?}");
+    assert_eq!(seen.iter().filter(|count| **count > 0).count(), 22, "all forms were made: {seen:?}");
 }
 
 #[test]
@@ -180,16 +180,26 @@ fn the_forms_of_one_value_have_one_content() {
 }
 
 #[test]
-fn a_stream_has_one_content_in_its_four_forms() {
+fn a_stream_has_one_content_in_its_five_forms() {
     let limits = limits();
-    let [old, new, newest, later] =
-        [15, 19, 21, 26].map(|type_byte| check(&stream(type_byte), &limits).expect("a stream"));
+    let [old, new, newest, later, last] =
+        [15, 19, 21, 26, 27].map(|type_byte| check(&stream(type_byte), &limits).expect("a stream"));
     assert_eq!(old, new, "what the old form does not count is made up as Redis does");
-    assert_eq!((&newest, &later), (&new, &new));
+    assert_eq!((&newest, &later, &last), (&new, &new, &new));
     let shown: Vec<String> = new.1.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
     assert_eq!(shown[..7], ["8-2 5-1 0-0 2", "5-1", "name", "v", "8-2", "name", "w"]);
     assert_eq!(shown[7..9], ["g", "5-1 Some(1)"]);
     assert_eq!(shown[9..], ["alice", "1700000000000", "5-1 1700000000000 3", "robot", "1700000000000"]);
+}
+
+#[test]
+fn a_stream_with_entries_that_are_nobodys_is_refused() {
+    let mut body = stream(27);
+    let zone = body.len() - b"\0\x40\x64\x40\x64\x01\x01p\x01\x02n1\x08\x02\x01\x01".len();
+    assert_eq!(body[zone], 0);
+    body.splice(zone..=zone, *b"\x01\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x01");
+    let refused = DecodeError::Corrupt("a stream has pending entries that are nobody's (XNACK)");
+    assert_eq!(check(&body, &limits()), Err(refused));
 }
 
 /// Counts in the head of a block that are not those of its entries, and counters that do not fit.

@@ -260,7 +260,7 @@ pub fn intset(numbers: &[i64], width: usize) -> Vec<u8> {
     out
 }
 
-/// A stream of two entries with one group, one of whose two consumers owns a pending entry, in one of the four forms.
+/// A stream of two entries with one group, one of whose two consumers owns a pending entry, in one of the five forms.
 pub fn stream(type_byte: u8) -> Vec<u8> {
     let key = b"\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0\x01";
     let words = ["2", "0", "1", "name", "0", "2", "0", "0", "v", "4", "2", "3", "1", "w", "4"];
@@ -285,7 +285,11 @@ pub fn stream(type_byte: u8) -> Vec<u8> {
         out.push(owned as u8);
         out.extend(key.repeat(owned));
     }
-    if type_byte == 26 {
+    if type_byte == 27 {
+        // None was handed back.
+        out.push(0);
+    }
+    if type_byte >= 26 {
         // Names are kept for 100 seconds, 100 of them; one producer gave one, to 8-2; one in all, one was refused.
         out.extend(b"\x40\x64\x40\x64\x01\x01p\x01\x02n1\x08\x02\x01\x01");
     }

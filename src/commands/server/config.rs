@@ -7,6 +7,7 @@
 use super::SERVER;
 use crate::base::ShardId;
 use crate::commands::help::help;
+use crate::commands::persistence::settings_changed;
 use crate::commands::table::{Flags, Row, Run, SessionCx};
 use crate::config::{Config, ConfigSetError, directive};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
@@ -119,7 +120,8 @@ fn set(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         }
         let local = super::client_is_local(&coordinator).await;
         let changed = coordinator.call(HOME, move |shard| change(shard, args.as_args(), local)).await;
-        let (version, config) = changed.map_err(|error| CommandError::Message(error.to_string()))?;
+        let (version, config, names) = changed.map_err(|error| CommandError::Message(error.to_string()))?;
+        let appendonly = config.appendonly;
         coordinator
             .call_all(move |shard| {
                 if version > shard.config_version {
@@ -128,14 +130,15 @@ fn set(coordinator: Coordinator, args: OwnedArgs) -> Plan {
                 }
             })
             .await;
+        settings_changed(&coordinator, &names, appendonly).await?;
         let mut reply = coordinator.reply();
         reply.ok();
         Ok(reply)
     })
 }
 
-/// Takes the pairs behind `CONFIG SET` into force on shard 0. Returns the number of the change and the settings it leads to.
-fn change(shard: &mut Shard, args: Args<'_>, local: bool) -> Result<(u64, Config), ConfigSetError> {
+/// Takes the pairs behind `CONFIG SET` into force on shard 0. Returns the number of the change, the settings it leads to, and which have changed.
+fn change(shard: &mut Shard, args: Args<'_>, local: bool) -> Result<(u64, Config, Vec<&'static str>), ConfigSetError> {
     debug_assert_eq!(shard.id, HOME);
     let words: Vec<&[u8]> = args.slice(2).iter().collect();
     let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
@@ -149,7 +152,7 @@ fn change(shard: &mut Shard, args: Args<'_>, local: bool) -> Result<(u64, Config
     }
     shard.config_version += 1;
     shard.config = next.clone();
-    Ok((shard.config_version, next))
+    Ok((shard.config_version, next, changed))
 }
 
 /// Does to the process what a change asks for. What can fail comes before what cannot be taken back.

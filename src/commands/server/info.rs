@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{NONDETERMINISTIC, REDIS_VERSION, SERVER, memory::data_bytes};
 use crate::base::time::Now;
-use crate::base::{ShardId, size};
+use crate::base::{Epoch, ShardId, size};
 use crate::commands::table::{Flags, Row, Run, table};
 use crate::config::{Choice, Config};
 use crate::keyspace::access::lru_clock;
@@ -22,6 +22,7 @@ use crate::resp::{Args, OwnedArgs};
 use crate::rt::memory::{self, Allocator};
 use crate::rt::process::{self, CpuTime, Whose};
 use crate::session::Session;
+use crate::shard::storage::{Status, WriteError};
 use crate::shard::{About, Shard};
 use crate::txn::{Coordinator, Plan};
 
@@ -145,9 +146,25 @@ struct ClientCounts {
     watched_keys: u64,
 }
 
+/// What one shard knows of its files.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct FileCounts {
+    /// Changes since the last snapshot.
+    unsaved: u64,
+    /// Bytes of its log, its base included.
+    log: u64,
+    /// Bytes of the log that wait to be written.
+    waiting: u64,
+    /// The open epoch, and the last that is on the disks.
+    epochs: (Epoch, Epoch),
+    /// Bytes that it has loaded, and those that it is to load.
+    loading: (u64, u64),
+}
+
 /// What one shard tells.
 struct Part {
     shard: ShardId,
+    storage: FileCounts,
     clients: ClientCounts,
     dbs: Vec<DbCounts>,
     data: u64,
@@ -187,8 +204,16 @@ impl Part {
             let ttl_sum = if expires == 0 { 0.0 } else { db.avg_ttl(now) as f64 * expires as f64 };
             DbCounts { keys: db.len() as u64, expires, ttl_sum }
         });
+        let storage = &shard.storage;
         Part {
             shard: shard.id,
+            storage: FileCounts {
+                unsaved: shard.unsaved_changes(),
+                log: storage.log_bytes + storage.base_bytes,
+                waiting: shard.effects.waiting_bytes() as u64,
+                epochs: (shard.effects.open_epoch(), shard.effects.durable_epoch()),
+                loading: storage.loading,
+            },
             clients,
             dbs: dbs.collect(),
             data: data_bytes(&shard.keyspace),
@@ -210,6 +235,7 @@ struct Report {
     now: Now,
     about: Arc<About>,
     config: Config,
+    status: Status,
     parts: Vec<Part>,
     clients: ClientCounts,
     metrics: ShardMetrics,
@@ -230,7 +256,8 @@ fn info(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let told = coordinator
             .call_all(move |shard| {
                 // The settings and the facts of the process are the same on every shard.
-                let common = (shard.id == home).then(|| (shard.config.clone(), shard.about.clone()));
+                let common = (shard.id == home)
+                    .then(|| (shard.config.clone(), shard.about.clone(), shard.storage.status.clone()));
                 (Part::of(shard, walk_clients, latencies), common)
             })
             .await;
@@ -239,8 +266,8 @@ fn info(coordinator: Coordinator, args: OwnedArgs) -> Plan {
             parts.push(part);
             common = common.or(told);
         }
-        let (config, about) = common.expect("the home shard is among all shards");
-        let report = Report::new(coordinator.origin().now, about, config, parts);
+        let (config, about, status) = common.expect("the home shard is among all shards");
+        let report = Report::new(coordinator.origin().now, about, config, status, parts);
         let text = report.render(&wanted);
         let mut reply = coordinator.reply();
         reply.verbatim("txt", text.as_bytes());
@@ -249,7 +276,7 @@ fn info(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 }
 
 impl Report {
-    fn new(now: Now, about: Arc<About>, config: Config, parts: Vec<Part>) -> Report {
+    fn new(now: Now, about: Arc<About>, config: Config, status: Status, parts: Vec<Part>) -> Report {
         let mut metrics = ShardMetrics::default();
         let mut clients = ClientCounts::default();
         for part in &parts {
@@ -270,6 +297,7 @@ impl Report {
             now,
             about,
             config,
+            status,
             parts,
             clients,
             metrics,
@@ -410,19 +438,60 @@ impl Report {
     }
 
     fn persistence(&self, text: &mut Text) {
-        text.line("loading:0\r\nasync_loading:0\r\ncurrent_cow_peak:0\r\ncurrent_cow_size:0\r\ncurrent_cow_size_age:0");
-        text.line("current_fork_perc:0.00\r\ncurrent_save_keys_processed:0\r\ncurrent_save_keys_total:0");
-        text.field("rdb_changes_since_last_save", self.metrics.changes);
-        text.field("rdb_bgsave_in_progress", 0);
-        text.field("rdb_last_save_time", self.about.started_unix);
-        text.line("rdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:-1\r\nrdb_current_bgsave_time_sec:-1");
-        text.line("rdb_saves:0\r\nrdb_last_cow_size:0\r\nrdb_last_load_keys_expired:0\r\nrdb_last_load_keys_loaded:0");
-        text.line(
-            "aof_enabled:0\r\naof_rewrite_in_progress:0\r\naof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1",
-        );
-        text.line("aof_current_rewrite_time_sec:-1\r\naof_last_bgrewrite_status:ok\r\naof_rewrites:0");
-        text.line("aof_rewrites_consecutive_failures:0\r\naof_last_write_status:ok\r\naof_last_cow_size:0");
-        text.line("module_fork_in_progress:0\r\nmodule_fork_last_cow_size:0");
+        let status = &self.status;
+        let now = self.now.unix_secs();
+        let since = |began: Option<i64>| began.map_or(-1, |began| now - began);
+        let sum = |of: fn(&Part) -> u64| self.parts.iter().map(of).sum::<u64>();
+        let fate = |failed: bool| if failed { "err" } else { "ok" };
+        text.field("loading", u8::from(status.loading_since.is_some()));
+        text.field("async_loading", 0);
+        text.line("current_cow_peak:0\r\ncurrent_cow_size:0\r\ncurrent_cow_size_age:0\r\ncurrent_fork_perc:0.00");
+        text.line("current_save_keys_processed:0\r\ncurrent_save_keys_total:0");
+        text.field("rdb_changes_since_last_save", sum(|part| part.storage.unsaved));
+        text.field("rdb_bgsave_in_progress", u8::from(status.save_since.is_some()));
+        text.field("rdb_last_save_time", status.last_save);
+        text.field("rdb_last_bgsave_status", fate(status.last_save_failed));
+        text.field("rdb_last_bgsave_time_sec", status.last_save_secs);
+        text.field("rdb_current_bgsave_time_sec", since(status.save_since));
+        text.field("rdb_saves", status.saves);
+        text.field("rdb_last_cow_size", 0);
+        text.field("rdb_last_load_keys_expired", status.loaded.expired);
+        text.field("rdb_last_load_keys_loaded", status.loaded.keys);
+        text.field("aof_enabled", u8::from(status.aof_on));
+        text.field("aof_rewrite_in_progress", u8::from(status.rewrite_since.is_some()));
+        text.field("aof_rewrite_scheduled", u8::from(status.rewrite_scheduled));
+        text.field("aof_last_rewrite_time_sec", status.last_rewrite_secs);
+        text.field("aof_current_rewrite_time_sec", since(status.rewrite_since));
+        text.field("aof_last_bgrewrite_status", fate(status.last_rewrite_failed));
+        text.field("aof_rewrites", status.rewrites);
+        text.field("aof_rewrites_consecutive_failures", status.rewrite_failures);
+        text.field("aof_last_write_status", fate(matches!(status.write_error, Some(WriteError::Log(_)))));
+        text.field("aof_last_cow_size", 0);
+        text.field("module_fork_in_progress", 0);
+        text.field("module_fork_last_cow_size", 0);
+        if status.aof_on {
+            text.field("aof_current_size", sum(|part| part.storage.log));
+            text.field("aof_base_size", status.aof_base_bytes);
+            text.field("aof_pending_rewrite", 0);
+            text.field("aof_buffer_length", sum(|part| part.storage.waiting));
+            text.field("aof_pending_bio_fsync", 0);
+            text.field("aof_delayed_fsync", 0);
+            text.field("aof_open_epoch", self.parts.iter().map(|part| part.storage.epochs.0).min().unwrap_or(0));
+            text.field("aof_durable_epoch", self.parts.iter().map(|part| part.storage.epochs.1).min().unwrap_or(0));
+        }
+        if let Some(began) = status.loading_since {
+            let loaded = sum(|part| part.storage.loading.0);
+            let total = sum(|part| part.storage.loading.1);
+            text.field("loading_start_time", began);
+            text.field("loading_total_bytes", total);
+            text.field("loading_rdb_used_mem", 0);
+            text.field("loading_loaded_bytes", loaded);
+            let share = if total == 0 { 0.0 } else { loaded as f64 * 100.0 / total as f64 };
+            text.field("loading_loaded_perc", Fixed::<2>(share));
+            let secs = (now - began).max(0) as f64;
+            let eta = if loaded == 0 { 1 } else { (secs * (total - loaded) as f64 / loaded as f64).round() as i64 };
+            text.field("loading_eta_seconds", eta);
+        }
     }
 
     fn stats(&self, text: &mut Text) {
@@ -626,6 +695,7 @@ mod tests {
         metrics.count_error("ERR");
         Part {
             shard: ShardId(shard),
+            storage: FileCounts::default(),
             clients: ClientCounts { connected: 3, ..ClientCounts::default() },
             dbs: vec![
                 DbCounts { keys: 2, expires: 1, ttl_sum: 1000.0 * f64::from(shard + 1) },
@@ -645,7 +715,7 @@ mod tests {
 
     fn report() -> Report {
         let about = Arc::new(About { run_id: "a".repeat(40), ..About::default() });
-        Report::new(Now::default(), about, Config::default(), vec![part(0), part(1)])
+        Report::new(Now::default(), about, Config::default(), Status::default(), vec![part(0), part(1)])
     }
 
     fn rendered(line: &str) -> String {

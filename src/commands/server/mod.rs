@@ -12,17 +12,17 @@ mod latency;
 mod memory;
 
 use super::docs::Group;
+use super::persistence::shut_down;
 use super::table::{Flags, Reach, Row, Run, SessionCx};
 use crate::base::{DbIndex, num};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::session::Session;
-use crate::shard::Stop;
 use crate::shard::cx::WriteCx;
 use crate::shard::reservations::Access;
 use crate::txn::{Coordinator, Plan};
 
 /// The version of Redis whose commands and replies clients may count on. Many of them ask for it.
-pub const REDIS_VERSION: &str = "7.2.7";
+pub use crate::persist::rdb::REDIS_VERSION;
 
 /// What the rows of all files here share.
 const SERVER: Row = Row { group: Group::Server, ..Row::DEFAULT };
@@ -160,13 +160,16 @@ fn shutdown(coordinator: Coordinator, args: OwnedArgs) -> Plan {
             // A shutdown waits for nothing, so there is never one to be stopped.
             return Err(CommandError::Custom("ERR No shutdown in progress."));
         }
-        if options.save && !options.force {
-            // Nothing can be saved yet, and whoever asks for it must not lose data by it.
-            return Err(CommandError::Custom("ERR Errors trying to SHUTDOWN. Check logs."));
-        }
         tracing::warn!("User requested shutdown...");
-        coordinator.call_all(|shard| shard.stop = Stop::Shutdown).await;
-        // The connection closes without a reply, as in Redis: clients take that as the answer.
+        let save = if options.save {
+            Some(true)
+        } else if options.nosave {
+            Some(false)
+        } else {
+            None
+        };
+        // If it goes well the connection closes without a reply, as in Redis: clients take that as the answer.
+        shut_down(&coordinator, save, options.force).await?;
         std::future::pending().await
     })
 }

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::packed::{each_of_listpack, each_of_ziplist, each_of_zipmap};
-use super::stream::{self, STREAM_5, STREAM_7, STREAM_7_2, STREAM_8_6};
+use super::stream::{self, STREAM_5, STREAM_7, STREAM_7_2, STREAM_8_6, STREAM_8_8};
 use super::*;
 use crate::base::float::parse_f64;
 use crate::base::time::Millis;
@@ -28,7 +28,9 @@ pub fn decode(type_byte: u8, reader: &mut Reader<'_>, limits: &Limits) -> Result
         HASH_DEADLINES | HASH_DEADLINES_RC | HASH_LISTPACK_DEADLINES | HASH_LISTPACK_DEADLINES_RC => {
             body.hash_with_deadlines(type_byte)?.into_object()
         }
-        STREAM_5 | STREAM_7 | STREAM_7_2 | STREAM_8_6 => stream::decode(type_byte, body.reader, limits)?.into_object(),
+        STREAM_5 | STREAM_7 | STREAM_7_2 | STREAM_8_6 | STREAM_8_8 => {
+            stream::decode(type_byte, body.reader, limits)?.into_object()
+        }
         other => return Err(DecodeError::UnknownType(other)),
     };
     if object.is_dead() { Err(DecodeError::Empty) } else { Ok(Decoded::Object(object)) }
@@ -294,7 +296,7 @@ mod tests {
 
     #[test]
     fn modules_and_unknown_types_are_refused() {
-        for type_byte in [6, 7, 8, 27, 28, 99, 250, 255] {
+        for type_byte in [6, 7, 8, 28, 29, 99, 250, 255] {
             refused(&[type_byte, 1, 1, 1], DecodeError::UnknownType(type_byte));
         }
     }

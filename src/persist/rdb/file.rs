@@ -23,7 +23,7 @@
 //!    253             i32, little-endian: at this second
 //! ```
 //!
-//! Versions: 1 (1.x), 2 (2.4), 5 (2.6 RC, checksums), 6 (2.6), 7 (3.2), 8 (4.0), 9 (5.0), 10 (7.0), 11 (7.2), 12 (7.4), 13 (8.6);
+//! Versions: 1 (1.x), 2 (2.4), 5 (2.6 RC, checksums), 6 (2.6), 7 (3.2), 8 (4.0), 9 (5.0), 10 (7.0), 11 (7.2), 12 (7.4), 13 (8.6), 14 (8.8);
 //! Valkey wrote 11 and writes 80 since 9.0. A later version only ever added types and records; each that is not known is refused by
 //! itself as well.
 //!
@@ -57,7 +57,7 @@ pub const VERSION_BYTES: usize = 9;
 /// The first version with a checksum at the end.
 pub const VERSION_OF_CHECKSUMS: u16 = 5;
 /// The latest of Redis that is read.
-pub const REDIS_VERSION_MAX: u16 = 13;
+pub const REDIS_VERSION_MAX: u16 = 14;
 /// The only one of Valkey's own.
 pub const VALKEY_VERSION: u16 = 80;
 
@@ -215,8 +215,8 @@ mod tests {
     fn versions_are_read_and_written() {
         for (text, version, known) in [
             (b"REDIS0001", Version::Redis(1), true),
-            (b"REDIS0013", Version::Redis(13), true),
-            (b"REDIS0014", Version::Redis(14), false),
+            (b"REDIS0014", Version::Redis(14), true),
+            (b"REDIS0015", Version::Redis(15), false),
             (b"REDIS0000", Version::Redis(0), false),
             (b"REDIS9999", Version::Redis(9999), false),
             (b"VALKEY080", Version::Valkey(80), true),

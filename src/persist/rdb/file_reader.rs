@@ -575,7 +575,7 @@ mod tests {
         }
         check(b"", &["at byte 0: expected more bytes; the file ends here"]);
         check(b"REDI", &["at byte 4 (in what begins at byte 0): expected more bytes; the file ends here"]);
-        let later = "expected a version from REDIS0001 to REDIS0013, or VALKEY080; this is REDIS0099";
+        let later = "expected a version from REDIS0001 to REDIS0014, or VALKEY080; this is REDIS0099";
         check(b"REDIS0099\xff", &[&format!("at byte 9 (in what begins at byte 0): {later}")]);
     }
 

@@ -158,27 +158,20 @@ impl BodyWriter {
     /// A key as it is at `now`. False if nothing is left of its value (a hash whose last field has expired): then nothing is written.
     /// A key that has expired as a whole is written all the same; Redis loads it and lets it expire.
     pub fn key(&mut self, db: DbIndex, key: &[u8], value: Value<'_>, facts: KeyFacts, now: Millis) -> bool {
-        let Some(form) = form_of(value, now) else { return false };
+        let mark = self.out.len();
+        let selected = self.db;
         self.select(db);
-        if let Some(due) = facts.expires {
-            self.out.push(EXPIRES_MS);
-            self.out.extend_from_slice(&due.0.to_le_bytes());
-        }
-        match facts.used {
-            Used::Unsaid => {}
-            Used::SecsAgo(secs) => {
-                self.out.push(IDLE);
-                self.writer(|writer| writer.length(secs));
+        match write_key(&mut self.out, key, value, facts, now, self.compress) {
+            Some(version) => {
+                self.version_min = self.version_min.max(version);
+                true
             }
-            Used::Often(count) => self.out.extend_from_slice(&[FREQUENCY, count]),
+            None => {
+                self.out.truncate(mark);
+                self.db = selected;
+                false
+            }
         }
-        self.out.push(form.type_byte);
-        self.writer(|writer| {
-            writer.string(key);
-            encode(value, now, writer);
-        });
-        self.version_min = self.version_min.max(form.version);
-        true
     }
 
     fn select(&mut self, db: DbIndex) {
@@ -194,6 +187,42 @@ impl BodyWriter {
         write(&mut writer);
         self.version_min = writer.version_min().max(self.version_min);
     }
+}
+
+/// Appends what says that keys of this database follow.
+pub fn select_db(out: &mut Vec<u8>, db: DbIndex) {
+    out.push(SELECT_DB);
+    Writer::new(out, false).length(u64::from(db.0));
+}
+
+/// Appends a key as it is at `now`, and gives the lowest version of a file that holds it; none, and nothing is appended, if nothing is
+/// left of its value.
+pub fn write_key(
+    out: &mut Vec<u8>,
+    key: &[u8],
+    value: Value<'_>,
+    facts: KeyFacts,
+    now: Millis,
+    compress: bool,
+) -> Option<u16> {
+    let form = form_of(value, now)?;
+    if let Some(due) = facts.expires {
+        out.push(EXPIRES_MS);
+        out.extend_from_slice(&due.0.to_le_bytes());
+    }
+    match facts.used {
+        Used::Unsaid => {}
+        Used::SecsAgo(secs) => {
+            out.push(IDLE);
+            Writer::new(out, compress).length(secs);
+        }
+        Used::Often(count) => out.extend_from_slice(&[FREQUENCY, count]),
+    }
+    out.push(form.type_byte);
+    let mut writer = Writer::new(out, compress);
+    writer.string(key);
+    encode(value, now, &mut writer);
+    Some(form.version.max(writer.version_min()))
 }
 
 #[cfg(test)]

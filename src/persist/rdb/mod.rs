@@ -26,7 +26,7 @@
 //!
 //! Files that begin with `VALKEY` have another 22, since 9.0: n [ s field | s value | deadline or -1: i64 ], and none after it.
 //!
-//! Streams, types 15, 19, 21 and 26, are drawn in `stream`. [`decode`] reads all of them. [`encode`] writes those with a `w`: the oldest that holds the value, so that it goes to any server
+//! Streams, types 15, 19, 21, 26 and 27, are drawn in `stream`. [`decode`] reads all of them. [`encode`] writes those with a `w`: the oldest that holds the value, so that it goes to any server
 //! that knows the type at all; how a value is packed in memory is each server's own affair. Deadlines are Unix milliseconds, and fields
 //! that have one can be said since 7.4 only. Types 6 and 7 belong to modules and are refused.
 //!
@@ -42,16 +42,21 @@ pub mod file_reader;
 pub mod file_writer;
 mod packed;
 pub mod reader;
+mod sink;
 mod stream;
 pub mod sum;
 pub mod survey;
 pub mod writer;
 
+/// The version of Redis whose commands are spoken. Clients look at it, and files name it.
+pub const REDIS_VERSION: &str = "7.2.7";
+
 pub use decode::{decode, decode_valkey};
 pub use encode::{Form, encode, form_of};
 pub use file_reader::FileReader;
-pub use file_writer::BodyWriter;
+pub use file_writer::{BodyWriter, Origin, VERSION_MIN, end, version};
 pub use reader::Reader;
+pub use sink::RdbSink;
 pub use sum::Sum;
 pub use writer::Writer;
 

@@ -6,6 +6,7 @@
 //!    19   7.0   w    blocks | n entries | id last | id first | id greatest deleted | n ever added | groups
 //!    21   7.2        as 19
 //!    26   8.6        as 21, then idempotence
+//!    27   8.8        as 26, and behind the consumers of each group: n [ key ], what was handed back
 //!
 //!   blocks   n [ s key | s listpack, as in types::stream_log ]
 //!   groups   n [ s name | id last delivered | n entries read, from 19 on | pending | consumers ]
@@ -20,6 +21,8 @@
 //! What a stream remembers of names that its producers gave to entries is read and let go: it only guards against adding one twice within
 //! some seconds, by commands that are not ours.
 //!
+//! Entries that a consumer handed back (XNACK) are pending and nobody's, for which there is no place here: such a stream is refused.
+//!
 //! What is pending has one owner: an entry that two consumers claim, or none, makes the stream corrupt (two owners of one such
 //! entry were freed twice elsewhere). So do counts in a block that are not those of its entries. Both are the builder's to see.
 
@@ -31,6 +34,7 @@ pub(super) const STREAM_5: u8 = 15;
 pub(super) const STREAM_7: u8 = 19;
 pub(super) const STREAM_7_2: u8 = 21;
 pub(super) const STREAM_8_6: u8 = 26;
+pub(super) const STREAM_8_8: u8 = 27;
 
 const BAD: DecodeError = DecodeError::Corrupt("a stream contradicts itself");
 /// Nobody knows how many entries a group has read.
@@ -96,7 +100,7 @@ pub(super) fn decode(type_byte: u8, reader: &mut Reader<'_>, limits: &Limits) ->
     for _ in 0..reader.length()? {
         group(type_byte, reader, limits, &mut builder)?;
     }
-    if type_byte == STREAM_8_6 {
+    if matches!(type_byte, STREAM_8_6 | STREAM_8_8) {
         skip_idempotence(reader, limits)?;
     }
     let stream = builder.finish().map_err(|_| BAD)?;
@@ -128,13 +132,16 @@ fn group(
         let name = reader.string(limits.string_bytes_max)?;
         let seen_ms = time(reader)?;
         let active_ms = match type_byte {
-            STREAM_7_2 | STREAM_8_6 => Some(reader.i64()?).filter(|ms| *ms != NEVER).map(|ms| ms.max(0)),
+            STREAM_7_2 | STREAM_8_6 | STREAM_8_8 => Some(reader.i64()?).filter(|ms| *ms != NEVER).map(|ms| ms.max(0)),
             _ => Some(seen_ms),
         };
         builder.consumer(&name, seen_ms, active_ms).map_err(|_| BAD)?;
         for _ in 0..reader.length()? {
             builder.owned(read_key(&reader.array()?)).map_err(|_| BAD)?;
         }
+    }
+    if type_byte == STREAM_8_8 && reader.length()? > 0 {
+        return Err(DecodeError::Corrupt("a stream has pending entries that are nobody's (XNACK)"));
     }
     Ok(())
 }

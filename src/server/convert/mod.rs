@@ -72,7 +72,7 @@ fn convert(asked: &Convert, now: Millis) -> Result<String, ToolError> {
                 let folder = from.parent().unwrap_or(Path::new(""));
                 rdb::check_parts(&set, folder)?;
                 let parts: Vec<PathBuf> = set.parts.iter().map(|part| part.name.in_folder(folder)).collect();
-                rdb::merge(&parts, &asked.to)?;
+                rdb::merge(&parts, &asked.to, |_, _| true)?;
                 Ok(format!("{to}: one RDB of {} files\n", parts.len()))
             } else {
                 logs::merge(&from, &asked.to)

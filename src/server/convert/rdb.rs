@@ -52,8 +52,8 @@ pub(super) fn check_parts(set: &SnapshotSet, folder: &Path) -> Result<(), ToolEr
     Ok(())
 }
 
-/// Writes the keys of all files into one.
-pub(super) fn merge(parts: &[PathBuf], to: &Path) -> Result<(), ToolError> {
+/// Writes the keys of all files into one, but for databases of a file that are not wanted.
+pub(super) fn merge(parts: &[PathBuf], to: &Path, is_wanted: impl Fn(usize, u16) -> bool) -> Result<(), ToolError> {
     let mut out = Output::new(to)?;
     let mut libraries = BTreeSet::new();
     for (at, part) in parts.iter().enumerate() {
@@ -64,7 +64,8 @@ pub(super) fn merge(parts: &[PathBuf], to: &Path) -> Result<(), ToolError> {
             // The shards may all have them.
             Record::Library if libraries.insert(bytes.to_vec()) => out.write(bytes),
             Record::Library => Ok(()),
-            Record::Key(db, _) => out.key(db, bytes),
+            Record::Key(db, _) if is_wanted(at, db.0) => out.key(db, bytes),
+            Record::Key(..) => Ok(()),
         })?;
     }
     out.finish()?;
