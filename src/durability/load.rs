@@ -275,16 +275,17 @@ impl Into<'_> {
                 }
                 Found::Run(run) => {
                     let bytes = scanner.bytes(run.at.clone());
-                    // A transaction that turns out to have no end must not have begun.
-                    if transaction.is_empty() && !scanner.in_transaction() {
-                        self.replayer.run(bytes).map_err(|error| refused(&run.at, &error))?;
-                    } else {
-                        transaction.extend_from_slice(bytes);
-                        if !scanner.in_transaction() {
-                            self.replayer.run(&transaction).map_err(|error| refused(&run.at, &error))?;
-                            transaction.clear();
-                        }
+                    // A transaction that turns out to have no end must not have begun; what stands before it counts.
+                    let whole = scanner.valid_up_to().clamp(run.at.start, run.at.end) - run.at.start;
+                    let (whole, open) = bytes.split_at(whole as usize);
+                    if transaction.is_empty() && !whole.is_empty() {
+                        self.replayer.run(whole).map_err(|error| refused(&run.at, &error))?;
+                    } else if !whole.is_empty() {
+                        transaction.extend_from_slice(whole);
+                        self.replayer.run(&transaction).map_err(|error| refused(&run.at, &error))?;
+                        transaction.clear();
                     }
+                    transaction.extend_from_slice(open);
                     host.pause().await;
                 }
                 Found::Annotation { .. } => {}
