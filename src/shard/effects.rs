@@ -70,6 +70,8 @@ pub struct Effects {
     provisional: bool,
     open: Epoch,
     durable: Epoch,
+    /// What the log says of that.
+    said_synced: Epoch,
     /// Somebody waits until this one is safe.
     wanted: Epoch,
     /// Plans that are told when an epoch is.
@@ -97,8 +99,10 @@ impl Effects {
         self.touched.clear();
         self.need = 0;
         self.unsafe_keys.clear();
+        self.provisional = false;
         self.open = open;
         self.durable = open.saturating_sub(1);
+        self.said_synced = self.durable;
     }
 
     /// Whether reads are to tell which epoch they have seen something of.
@@ -121,9 +125,19 @@ impl Effects {
         if self.active && !self.provisional { self.durable } else { Epoch::MAX }
     }
 
-    /// The log is whole from now on: a snapshot of what was there before it is safe.
-    pub fn set_whole(&mut self) {
-        self.provisional = false;
+    /// All up to this one are on the disks of all shards, together with what was there before the log began.
+    pub fn synced_epoch(&self) -> Epoch {
+        self.durable
+    }
+
+    /// Whether the log has not said yet which epoch that is.
+    pub fn is_news_synced(&mut self) -> bool {
+        !self.provisional && std::mem::replace(&mut self.said_synced, self.durable) < self.durable
+    }
+
+    /// Whether this epoch is on the disks.
+    pub fn is_safe(&self, epoch: Epoch) -> bool {
+        self.active && !self.provisional && epoch <= self.durable
     }
 
     /// Ends an epoch: whatever comes from now on belongs to the next. `line` is the annotation that says so in the log.
@@ -348,9 +362,18 @@ fn write<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = &'a [u8]>) {
 }
 
 impl Shard {
+    /// The log is whole from now on: a snapshot of what was there before it is safe.
+    pub fn log_is_whole(&mut self) {
+        self.effects.provisional = false;
+        self.epoch_is_durable(self.effects.durable);
+    }
+
     /// All up to this epoch are on the disks of all shards.
     pub fn epoch_is_durable(&mut self, epoch: Epoch) {
         self.effects.set_durable(epoch);
+        if self.effects.provisional {
+            return;
+        }
         let safe = self.effects.waiting.extract_if(.., |(awaited, _)| *awaited <= epoch).collect::<Vec<_>>();
         for (_, plan) in safe {
             self.tell_plan(plan, Told::Answer(Ok("OK")));

@@ -10,8 +10,10 @@ mod harness;
 mod values;
 
 mod check;
+mod crash;
 mod rdb_files;
 mod rdb_samples;
+mod restart;
 
 use std::collections::BTreeMap;
 use std::fs;
