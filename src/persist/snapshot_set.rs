@@ -80,6 +80,12 @@ impl SnapshotSet {
     }
 }
 
+/// Whether a manifest, which may be damaged, is one of a snapshot rather than of logs.
+pub fn is_manifest(text: &[u8]) -> bool {
+    let head = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    head.starts_with(b"# annulus ") && memchr::memmem::find(head, b" unix_ms ").is_some()
+}
+
 /// The name of the manifest of a set. `name` is `dbfilename`.
 pub fn manifest_name(name: &str) -> String {
     format!("{name}.manifest")

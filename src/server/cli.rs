@@ -8,13 +8,15 @@
 //! echo 'port 7000' | annulus -
 //!
 //! annulus check PATH
+//! annulus restore --to TIME FROM TO
+//! annulus convert FROM TO [--shards N]
 //! ```
 //!
 //! The file comes first, then standard input, then the directives in their order; the last one wins. The words after
 //! `--name` up to the next `--` are its values. The first value may itself start with `--` (a password can), `--save`
 //! without a value means `--save ''`, and `"--port 7000"` may be one argument: scripts in the wild rely on all three.
 //!
-//! `check` as the first word is a subcommand; a configuration file of that name is `./check`.
+//! `check`, `restore` and `convert` as the first word are subcommands; a configuration file of that name is `./check`.
 //!
 //! clap lays out the text of `--help`; it does not parse, because none of the above is syntax that it knows.
 //!
@@ -30,14 +32,15 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command};
 
+use super::convert::Convert;
+use super::instant;
+use super::restore::Restore;
+use crate::base::num::parse_u64;
 use crate::config::{
     Config, ConfigError, DIRECTIVES, Effect, FILE_ONLY, Files, Loader, Place, SHARDS_MAX, Sight, Text, When,
 };
 use crate::resp::OwnedArgs;
 use crate::resp::words::split_words;
-
-/// Words that will name subcommands. They are not taken for configuration files unless such a file exists.
-const RESERVED: [&str; 1] = ["convert"];
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -46,6 +49,10 @@ pub enum Cli {
     Run(Box<Run>),
     /// Check the file at this path and leave.
     Check(PathBuf),
+    /// Write data in another form and leave.
+    Convert(Convert),
+    /// Write what the store was at an instant and leave.
+    Restore(Restore),
     /// Print this text and leave.
     Help(String),
     /// Print this text and leave.
@@ -68,10 +75,14 @@ pub struct Run {
 pub enum CliError {
     /// A directive is wrong, in a file or on the command line.
     Config(ConfigError),
-    /// The first argument is a word that is kept for a subcommand, and there is no file of this name.
-    Reserved(&'static str),
     /// `check` does not have one path behind it.
     CheckWhat,
+    /// What follows `convert` is not two paths.
+    ConvertWhat,
+    /// What follows `restore` is not `--to`, a time, and two paths.
+    RestoreWhat,
+    /// This is no point in time.
+    NoTime(OsString),
     /// A value stands where a directive should.
     NoDirective(OsString),
     /// Standard input could not be read.
@@ -84,14 +95,24 @@ impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CliError::Config(error) => write!(f, "{error}"),
-            CliError::Reserved(word) => write!(
-                f,
-                "'{word}' is kept for a subcommand that is not there yet; to read a configuration file of this name, \
-                 write ./{word}"
-            ),
             CliError::CheckWhat => write!(
                 f,
                 "check wants one path: annulus check PATH; to read a configuration file of this name, write ./check"
+            ),
+            CliError::ConvertWhat => write!(
+                f,
+                "convert wants two paths: annulus convert FROM TO [--shards N], N from 1 to {SHARDS_MAX}; to read a configuration \
+                 file of this name, write ./convert"
+            ),
+            CliError::RestoreWhat => write!(
+                f,
+                "restore wants a time and two paths: annulus restore --to TIME FROM TO; to read a configuration file of this \
+                 name, write ./restore"
+            ),
+            CliError::NoTime(text) => write!(
+                f,
+                "'{}' is no time: write Unix seconds, Unix milliseconds, or RFC 3339 such as 2023-11-14T22:13:20Z",
+                text.as_bytes().escape_ascii()
             ),
             CliError::NoDirective(word) => write!(
                 f,
@@ -154,6 +175,8 @@ fn parse_on(
         Some(b"-h" | b"--help") => return Ok(Cli::Help(help())),
         Some(b"-v" | b"--version") => return Ok(Cli::Version(version())),
         Some(b"check") => return check(&args[1..]),
+        Some(b"restore") => return restore(&args[1..]),
+        Some(b"convert") => return convert(&args[1..]),
         _ => {}
     }
 
@@ -164,11 +187,6 @@ fn parse_on(
         && !first.starts_with(b"-")
     {
         let path = Path::new(OsStr::from_bytes(first));
-        if let Some(word) = RESERVED.iter().find(|word| word.as_bytes() == first)
-            && machine.files.read(path).is_err()
-        {
-            return Err(CliError::Reserved(word));
-        }
         loader.file(path)?;
         config_file = Some(machine.working_folder.join(path));
         rest = tail;
@@ -209,6 +227,54 @@ fn check(args: &[Vec<u8>]) -> Result<Cli, CliError> {
         [path] if !path.starts_with(b"-") => Ok(Cli::Check(PathBuf::from(OsStr::from_bytes(path)))),
         _ => Err(CliError::CheckWhat),
     }
+}
+
+/// What follows `restore`. `--to TIME` may stand anywhere.
+fn restore(args: &[Vec<u8>]) -> Result<Cli, CliError> {
+    if let [flag] = args
+        && (flag == b"-h" || flag == b"--help")
+    {
+        return Ok(Cli::Help(restore_help()));
+    }
+    let (mut time, mut paths) = (None, Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_slice() {
+            b"--to" if time.is_none() => time = args.next(),
+            option if option.starts_with(b"-") => return Err(CliError::RestoreWhat),
+            path => paths.push(PathBuf::from(OsStr::from_bytes(path))),
+        }
+    }
+    let (Some(time), Ok([from, to])) = (time, <[PathBuf; 2]>::try_from(paths)) else {
+        return Err(CliError::RestoreWhat);
+    };
+    let unix_ms = std::str::from_utf8(time).ok().and_then(instant::parse);
+    let unix_ms = unix_ms.ok_or_else(|| CliError::NoTime(OsString::from_vec(time.clone())))?;
+    Ok(Cli::Restore(Restore { unix_ms, from, to }))
+}
+
+/// What follows `convert`. `--shards N` may stand anywhere.
+fn convert(args: &[Vec<u8>]) -> Result<Cli, CliError> {
+    if let [flag] = args
+        && (flag == b"-h" || flag == b"--help")
+    {
+        return Ok(Cli::Help(convert_help()));
+    }
+    let (mut shards, mut paths) = (None, Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_slice() {
+            b"--shards" if shards.is_none() => {
+                let number =
+                    args.next().and_then(|number| parse_u64(number)).and_then(|number| u16::try_from(number).ok());
+                shards = Some(number.filter(|number| (1..=SHARDS_MAX).contains(number)).ok_or(CliError::ConvertWhat)?);
+            }
+            option if option.starts_with(b"-") => return Err(CliError::ConvertWhat),
+            path => paths.push(PathBuf::from(OsStr::from_bytes(path))),
+        }
+    }
+    let [from, to] = <[PathBuf; 2]>::try_from(paths).map_err(|_| CliError::ConvertWhat)?;
+    Ok(Cli::Convert(Convert { shards, from, to }))
 }
 
 /// A directive of the command line: its name without the dashes, and its values.
@@ -276,7 +342,8 @@ fn version() -> String {
 fn help() -> String {
     let command = Command::new("annulus")
         .about(env!("CARGO_PKG_DESCRIPTION"))
-        .override_usage("annulus [FILE.conf] [-] [--directive value ...]\n       annulus check PATH")
+        .override_usage("annulus [FILE.conf] [-] [--directive value ...]\n       annulus check PATH\n       annulus restore --to TIME FROM TO\n       annulus convert FROM TO \
+             [--shards N]")
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(Arg::new("FILE.conf").help("A configuration file in the format of redis.conf"))
@@ -294,12 +361,47 @@ fn help() -> String {
 
 /// The text of `check --help`.
 fn check_help() -> String {
+    let path = "An RDB file (of this server, of Redis up to 8.8 or of Valkey), an append-only file, or a manifest or the folder it is in";
     let mut command = Command::new("annulus check")
-        .about("Says what is in a file of data, and where damage starts; changes nothing")
+        .about("Says what is in files of data, and where damage starts; changes nothing")
         .disable_help_flag(true)
-        .arg(Arg::new("PATH").required(true).help("An RDB file: of this server, of Redis up to 8.8 or of Valkey"))
+        .arg(Arg::new("PATH").required(true).help(path))
         .arg(Arg::new("help").short('h').long("help").num_args(0).help("Print this text"))
         .after_help("Exit code: 0 if the file is whole and would be loaded, 1 if not.");
+    command.render_help().to_string()
+}
+
+/// The text of `restore --help`.
+fn restore_help() -> String {
+    let mut command = Command::new("annulus restore")
+        .about("Writes what logs say the store was at an instant, as new files; the old ones stay as they are")
+        .override_usage("annulus restore --to TIME FROM TO")
+        .disable_help_flag(true)
+        .arg(Arg::new("TIME").long("to").required(true).help("Unix seconds, Unix milliseconds, or RFC 3339"))
+        .arg(
+            Arg::new("FROM")
+                .required(true)
+                .help("A folder of append-only files, its manifest, or one append-only file"),
+        )
+        .arg(Arg::new("TO").required(true).help("The new folder or file, which must not be there yet"))
+        .arg(Arg::new("help").short('h').long("help").num_args(0).help("Print this text"))
+        .after_help("Start a server with the new folder as its appenddirname to have the store of that time.");
+    command.render_help().to_string()
+}
+
+/// The text of `convert --help`.
+fn convert_help() -> String {
+    let mut command = Command::new("annulus convert")
+        .about("Writes data in another form, as new files; the old ones stay as they are")
+        .override_usage("annulus convert FROM TO [--shards N]")
+        .disable_help_flag(true)
+        .arg(Arg::new("FROM").required(true).help(
+            "A snapshot's manifest (TO: one RDB), an RDB (TO: a folder with a file per shard and a manifest), or the manifest or \
+             folder of append-only files per shard (TO: a folder that redis-server 7 loads)",
+        ))
+        .arg(Arg::new("TO").required(true).help("The new file or folder, which must not be there yet"))
+        .arg(Arg::new("N").long("shards").help("From an RDB: for how many shards"))
+        .arg(Arg::new("help").short('h').long("help").num_args(0).help("Print this text"));
     command.render_help().to_string()
 }
 
@@ -353,7 +455,7 @@ mod tests {
         }
     }
 
-    const SHELF: Shelf = Shelf(&[("a.conf", "port 1111\nsave 900 1\nhz 20"), ("convert", "port 2222")]);
+    const SHELF: Shelf = Shelf(&[("a.conf", "port 1111\nsave 900 1\nhz 20")]);
 
     fn parsed(args: &[&str], stdin: &str) -> Result<Cli, String> {
         let machine = Machine { files: &SHELF, working_folder: Path::new("/nowhere"), cpus: 3 };
@@ -465,12 +567,48 @@ mod tests {
     }
 
     #[test]
-    fn words_kept_for_subcommands_are_files_only_if_they_exist() {
-        let machine = Machine { files: &Shelf(&[]), working_folder: Path::new("/nowhere"), cpus: 3 };
-        let error = parse_on(&machine, &mut &b""[..], [OsString::from("convert")]).unwrap_err().to_string();
-        assert!(error.starts_with("'convert' is kept for a subcommand that is not there yet"), "{error}");
-        check(&["convert"], "port", "2222");
+    fn words_of_subcommands_are_no_files_unless_they_are_paths() {
         refused(&["./check"], "./check: cannot be read: entity not found");
+        refused(&["./convert"], "./convert: cannot be read: entity not found");
+    }
+
+    #[test]
+    fn restore_wants_a_time_and_two_paths() {
+        for args in [&["restore", "--to", "1700000000", "a", "b"][..], &["restore", "a", "--to", "1700000000000", "b"]]
+        {
+            let Ok(Cli::Restore(asked)) = parsed(args, "") else { panic!("{args:?}") };
+            assert_eq!(asked.unix_ms, 1_700_000_000_000);
+            assert_eq!((asked.from, asked.to), (PathBuf::from("a"), PathBuf::from("b")));
+        }
+        for args in [
+            &["restore"][..],
+            &["restore", "a", "b"],
+            &["restore", "--to", "1", "a"],
+            &["restore", "--at", "1", "a", "b"],
+        ] {
+            let error = parsed(args, "").unwrap_err();
+            assert!(error.starts_with("restore wants a time and two paths"), "{error}");
+        }
+        let error = parsed(&["restore", "--to", "now", "a", "b"], "").unwrap_err();
+        assert!(error.starts_with("'now' is no time: "), "{error}");
+        let Ok(Cli::Help(text)) = parsed(&["restore", "-h"], "") else { panic!("no help") };
+        assert!(text.contains("annulus restore --to TIME FROM TO"), "{text}");
+    }
+
+    #[test]
+    fn convert_wants_two_paths() {
+        for (args, shards) in [(&["convert", "a", "b"][..], None), (&["convert", "--shards", "4", "a", "b"], Some(4))] {
+            let Ok(Cli::Convert(asked)) = parsed(args, "") else { panic!("{args:?}") };
+            assert_eq!((asked.shards, asked.from, asked.to), (shards, PathBuf::from("a"), PathBuf::from("b")));
+        }
+        for args in
+            [&["convert"][..], &["convert", "a"], &["convert", "a", "b", "--shards", "0"], &["convert", "a", "b", "c"]]
+        {
+            let error = parsed(args, "").unwrap_err();
+            assert!(error.starts_with("convert wants two paths"), "{error}");
+        }
+        let Ok(Cli::Help(text)) = parsed(&["convert", "-h"], "") else { panic!("no help") };
+        assert!(text.contains("annulus convert FROM TO"), "{text}");
     }
 
     #[test]

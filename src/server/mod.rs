@@ -8,7 +8,13 @@
 
 mod check;
 mod cli;
+mod convert;
+mod files;
+mod instant;
 mod logging;
+mod rdb_end;
+mod restore;
+mod source;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -52,6 +58,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let cli::Run { config, warnings, config_file } = match cli::parse(args.skip(1)) {
         Ok(Cli::Run(run)) => *run,
         Ok(Cli::Check(path)) => return check::run(&path, Clock::new().now().millis()),
+        Ok(Cli::Convert(asked)) => return convert::run(&asked, Clock::new().now().millis()),
+        Ok(Cli::Restore(asked)) => return restore::run(&asked),
         Ok(Cli::Help(text) | Cli::Version(text)) => {
             // A closed pipe is the reader's wish.
             let _ = std::io::stdout().write_all(text.as_bytes());

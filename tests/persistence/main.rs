@@ -9,6 +9,7 @@ mod harness;
 #[path = "../fuzz/values.rs"]
 mod values;
 
+mod aof;
 mod check;
 mod crash;
 mod rdb_files;

@@ -1,8 +1,9 @@
 //! `annulus check PATH`: looks at a file of data without loading it, and says what is in it and where damage starts.
 //!
 //! ```text
-//!   PATH ──> kind (by its first bytes) ──> rdb       each checker reads the file through a Source, piece by piece,
-//!                                                    and writes what it finds for people
+//!   PATH ──> kind ──┬──> rdb     each checker reads the file through a Source, piece by piece,
+//!                   ├──> aof     and writes what it finds for people
+//!                   └──> sets    a manifest, or a folder with one: checks what it names
 //! ```
 //!
 //! An offline tool: it runs on the thread that started the program, with plain blocking reads; no executor, no ring, no shard, and
@@ -11,21 +12,16 @@
 //!
 //! Exit code 0 if all is whole, 1 if something is damaged, of no use here, or cannot be read. Absent on purpose: repair.
 
+mod aof;
 mod rdb;
+pub(super) mod sets;
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
+use super::source::Source;
 use crate::base::time::Millis;
-
-/// Bytes that are read at once.
-const PIECE_BYTES: usize = 1 << 20;
-/// From this size on a progress bar is worth its lines.
-const LONG_FILE_BYTES: u64 = 256 << 20;
 
 /// Checks what is at this path. `now` says what has expired.
 pub fn run(path: &Path, now: Millis) -> ExitCode {
@@ -51,100 +47,60 @@ enum Verdict {
     NotWhole,
 }
 
-/// What kinds of files there are, by their first bytes.
+impl Verdict {
+    fn and(self, other: Verdict) -> Verdict {
+        if self == Verdict::Whole { other } else { self }
+    }
+}
+
+/// What kinds of files there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
     Rdb,
+    Commands,
+    Manifest,
     Unknown,
 }
 
 impl Kind {
-    fn of(start: &[u8]) -> Kind {
+    /// By its first bytes; what may be empty, or begin with a remark, also by its name.
+    fn of(start: &[u8], path: &Path) -> Kind {
+        let is_called = |end: &str| path.to_string_lossy().ends_with(end);
         match start {
             [b'R', b'E', b'D', b'I', b'S', ..] | [b'V', b'A', b'L', b'K', b'E', b'Y', ..] => Kind::Rdb,
+            _ if is_called(".manifest") => Kind::Manifest,
+            [b'*', ..] => Kind::Commands,
+            [] | [b'#', ..] if is_called(".aof") => Kind::Commands,
+            _ if [&b"#EPOCH:"[..], b"#TS:", b"#TXN:"].iter().any(|line| start.starts_with(line)) => Kind::Commands,
             _ => Kind::Unknown,
         }
     }
 }
 
 fn check(path: &Path, now: Millis, out: &mut Vec<u8>) -> io::Result<Verdict> {
+    if path.is_dir() {
+        return sets::check_folder(path, now, out);
+    }
     let mut source = Source::open(path)?;
-    match Kind::of(source.piece()) {
-        Kind::Rdb => rdb::check(&mut source, path, now, out),
+    let kind = Kind::of(source.piece(), path);
+    check_file(kind, &mut source, path, now, out)
+}
+
+fn check_file(kind: Kind, source: &mut Source, path: &Path, now: Millis, out: &mut Vec<u8>) -> io::Result<Verdict> {
+    match kind {
+        Kind::Rdb => rdb::check(source, path, now, out),
+        Kind::Commands => aof::check(source, path, 0, out),
+        Kind::Manifest => sets::check_manifest(path, now, out),
         Kind::Unknown => {
             writeln!(
                 out,
-                "{}: of no kind that can be checked: an RDB file begins with REDIS and four digits, or VALKEY and three",
+                "{}: of no kind that can be checked: an RDB file begins with REDIS and four digits, or VALKEY and three; an \
+                 append-only file with '*'; and the name of a manifest ends with .manifest",
                 path.display()
             )?;
             Ok(Verdict::NotWhole)
         }
     }
-}
-
-/// A file, piece by piece. The first one is there from the start.
-struct Source {
-    file: File,
-    len: u64,
-    piece: Vec<u8>,
-    read: u64,
-    bar: ProgressBar,
-}
-
-impl Source {
-    fn open(path: &Path) -> io::Result<Source> {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
-        let bar = match len {
-            LONG_FILE_BYTES.. => progress_bar(len),
-            _ => ProgressBar::hidden(),
-        };
-        let mut source = Source { file, len, piece: vec![0; PIECE_BYTES], read: 0, bar };
-        source.advance()?;
-        Ok(source)
-    }
-
-    /// How long the file was when it was opened.
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// The piece that is at hand; empty at the end of the file.
-    fn piece(&self) -> &[u8] {
-        &self.piece
-    }
-
-    /// Goes on to the next piece.
-    fn advance(&mut self) -> io::Result<()> {
-        self.piece.resize(PIECE_BYTES, 0);
-        let len = loop {
-            match self.file.read(&mut self.piece) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => break other?,
-            }
-        };
-        self.piece.truncate(len);
-        self.read += len as u64;
-        self.bar.set_position(self.read);
-        if len == 0 {
-            self.bar.finish_and_clear();
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
-    }
-}
-
-/// On standard error, and only if that is a terminal.
-fn progress_bar(len: u64) -> ProgressBar {
-    let bar = ProgressBar::new(len);
-    let style = ProgressStyle::with_template("{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
 }
 
 /// A number with its thing in the singular or plural: `1 key`, `2 keys`.
@@ -199,20 +155,5 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_an_error() {
         assert!(check(Path::new("/nowhere/at/all"), Millis(0), &mut Vec::new()).is_err());
-        assert!(check(Path::new("/"), Millis(0), &mut Vec::new()).is_err());
-    }
-
-    #[test]
-    fn a_file_comes_in_pieces() {
-        let bytes: Vec<u8> = (0..PIECE_BYTES + 10).map(|n| n as u8).collect();
-        let sample = Sample::new("pieces", &bytes);
-        let mut source = Source::open(&sample.0).expect("it can be read");
-        let mut read = Vec::new();
-        while !source.piece().is_empty() {
-            read.extend_from_slice(source.piece());
-            source.advance().expect("it can be read");
-        }
-        assert!(read == bytes);
-        assert_eq!((source.len(), source.read), (bytes.len() as u64, bytes.len() as u64));
     }
 }
