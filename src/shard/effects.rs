@@ -280,6 +280,24 @@ impl Effects {
         self.expired(db, key);
     }
 
+    /// Fields of a hash are gone because their time had come.
+    pub fn fields_expired(&mut self, db: DbIndex, key: &[u8], fields: &[Vec<u8>]) {
+        let need = self.need;
+        let words: Vec<&[u8]> = [b"HDEL", key].into_iter().chain(fields.iter().map(Vec::as_slice)).collect();
+        self.emit(db, words.into_iter());
+        self.need = need;
+    }
+
+    /// The same, where the command that found them counts each as a change. If none was left, the command goes on with a key that
+    /// another server has removed by now: it is logged as it is in the end.
+    pub fn fields_expired_and_counted(&mut self, db: DbIndex, key: &[u8], fields: &[Vec<u8>], none_left: bool) {
+        self.logged_changes += fields.len() as u64;
+        self.fields_expired(db, key, fields);
+        if none_left {
+            self.say_state(db, key);
+        }
+    }
+
     /// A key has changed, come or gone.
     #[inline]
     pub fn changed(&mut self, db: DbIndex, key: &[u8]) {
