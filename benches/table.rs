@@ -1,4 +1,4 @@
-//! What finding, storing and removing a key costs, beside the standard library's hash table with the same hash function.
+//! What finding, storing, removing and saving a key costs, beside the standard library's hash table with the same hash function.
 //!
 //! Keys and values have 16 bytes. At a million keys nearly everything is a cache miss: compare the two tables with each
 //! other, on a quiet machine, rather than with numbers from elsewhere. The standard table stores each key and value in an
@@ -8,10 +8,13 @@
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::sync::Arc;
 
 use ahash::RandomState;
+use annulus::base::DbIndex;
 use annulus::base::rng::Rng;
-use annulus::keyspace::{Db, INLINE_BYTES_MAX, NewValue};
+use annulus::base::time::Millis;
+use annulus::keyspace::{Db, Entry, EntrySink, INLINE_BYTES_MAX, Keyspace, NewValue, SnapshotBudget, SnapshotProgress};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 #[global_allocator]
@@ -143,7 +146,7 @@ fn growth(c: &mut Criterion) {
         b.iter(|| {
             let (mut cursor, mut seen) = (0, 0);
             loop {
-                cursor = db.scan(cursor, 100, annulus::base::time::Millis(0), |_| seen += 1);
+                cursor = db.scan(cursor, 100, Millis(0), |_| seen += 1);
                 if cursor == 0 {
                     return seen;
                 }
@@ -156,6 +159,55 @@ fn growth(c: &mut Criterion) {
             |db| (0..KEYS).filter(|&number| db.remove(&key_of(number)).is_some()).count(),
             BatchSize::PerIteration,
         );
+    });
+}
+
+/// Copies keys and values.
+struct Copies;
+
+impl EntrySink for Copies {
+    fn database(&self, _: DbIndex, _: &mut Vec<u8>) {}
+
+    fn entry(&self, entry: Entry<'_>, out: &mut Vec<u8>) {
+        out.extend_from_slice(entry.key());
+        out.extend_from_slice(&entry.value().text());
+    }
+}
+
+/// What the walk of a snapshot costs by itself, and when every entry was written by its first change and not by the walk.
+fn snapshots(c: &mut Criterion) {
+    let mut group = c.benchmark_group("snapshot of 1M keys");
+    group.throughput(Throughput::Elements(KEYS)).sample_size(10);
+    let mut keyspace = Keyspace::new(1, &hasher());
+    let zero = DbIndex(0);
+    let overwrite = |keyspace: &mut Keyspace| {
+        for number in 0..KEYS {
+            keyspace.db_mut(zero).set(&key_of(number), NewValue::string(&[b'v'; 16]), None, 0);
+        }
+    };
+    overwrite(&mut keyspace);
+    let sink: Arc<dyn EntrySink> = Arc::new(Copies);
+    let budget = SnapshotBudget { entries: 1000, bytes: 1 << 20, nanos: u64::MAX };
+    let finish = |keyspace: &mut Keyspace| {
+        let mut bytes = 0;
+        while keyspace.snapshot_step(budget, || 0) == SnapshotProgress::More {
+            bytes += keyspace.take_snapshot_output().iter().map(Vec::len).sum::<usize>();
+        }
+        bytes + keyspace.take_snapshot_output().iter().map(Vec::len).sum::<usize>()
+    };
+    group.bench_function("walk", |b| {
+        b.iter(|| {
+            keyspace.begin_snapshot(Millis(0), &sink);
+            finish(&mut keyspace)
+        });
+    });
+    group.bench_function("overwrite all, none runs", |b| b.iter(|| overwrite(&mut keyspace)));
+    group.bench_function("overwrite all, then walk", |b| {
+        b.iter(|| {
+            keyspace.begin_snapshot(Millis(0), &sink);
+            overwrite(&mut keyspace);
+            finish(&mut keyspace)
+        });
     });
 }
 
@@ -186,5 +238,5 @@ fn long_values(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, lookups, growth, long_values);
+criterion_group!(benches, lookups, growth, snapshots, long_values);
 criterion_main!(benches);

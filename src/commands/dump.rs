@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::docs::Group;
 use super::keys::{KeyFlags, KeySpec};
 use super::table::{Flags, Row, Run};
-use crate::base::num::parse_i64;
+use crate::base::num::{format_i64, parse_i64};
 use crate::base::time::Millis;
 use crate::base::{BLOB_BYTES_MIN, Blob};
 use crate::config::EventClass;
@@ -154,7 +154,9 @@ fn restore(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     reply.ok();
     if due.is_some_and(|due| due <= now) {
         // It has expired on the way; what it was to replace is gone.
-        cx.remove(key);
+        if cx.remove(key) {
+            cx.effect(key, &[b"DEL", key]);
+        }
         return Ok(());
     }
     let ttl = due.map_or(Ttl::Clear, Ttl::At);
@@ -164,7 +166,9 @@ fn restore(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     }
     match value {
         Decoded::Object(object) if object.is_dead() => {
-            cx.remove(key);
+            if cx.remove(key) {
+                cx.effect(key, &[b"DEL", key]);
+            }
             return Ok(());
         }
         Decoded::Object(object) => cx.set(key, NewValue::Object(Box::new(object)), ttl),
@@ -174,5 +178,7 @@ fn restore(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let access = options.access(cx.access_policy(), now);
     cx.set_access(key, access);
     cx.notify(EventClass::GENERIC, "restore", key);
+    let due = format_i64(due.map_or(0, |due| due.0));
+    cx.effect(key, &[b"RESTORE", key, due.as_bytes(), args.get(3), b"REPLACE", b"ABSTTL"]);
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::keys::{KeyFlags, KeySpec};
 use super::table::{Flags, Reach, Row, Run, SessionCx};
 use super::walk;
 use crate::base::DbIndex;
-use crate::base::num::parse_i64;
+use crate::base::num::{format_i64, parse_i64};
 use crate::base::time::Millis;
 use crate::config::{Config, EventClass, MaxmemoryPolicy};
 use crate::keyspace::access::{lfu_counter, lru_idle_secs};
@@ -394,6 +394,7 @@ fn delifeq(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let equal = cx.lookup_string(key)?.is_some_and(|value| *value.text() == args[2]);
     if equal {
         cx.remove(key);
+        cx.effect(key, &[b"DEL", key]);
     }
     reply.int(i64::from(equal));
     Ok(())
@@ -438,8 +439,10 @@ fn set_deadline(
     if applies {
         if due <= cx.now().millis() {
             cx.remove(key);
+            cx.effect(key, &[b"DEL", key]);
         } else {
             cx.set_expire(key, Some(due));
+            cx.effect(key, &[b"PEXPIREAT", key, format_i64(due.0).as_bytes()]);
         }
     }
     reply.int(i64::from(applies));

@@ -234,9 +234,7 @@ fn change<'f, R>(
     change: impl FnOnce(&mut Hash, &mut Env<'_>) -> R,
 ) -> Result<R, CommandError> {
     cx.modify_or_create(key, |hash: &mut Hash, env| {
-        let expired = hash.settle(env.now.millis(), fields);
-        env.changed(expired as u64);
-        env.event_if(expired > 0, "hexpired");
+        env.settle(hash, fields);
         change(hash, env)
     })
 }
@@ -286,10 +284,9 @@ fn hsetnx(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 
 fn hdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let removed = cx.modify(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.settle(env.now.millis(), args.slice(2).iter());
+        env.settle(hash, args.slice(2).iter());
         let removed = args.slice(2).iter().filter(|field| hash.remove(field)).count();
-        env.changed((expired + removed) as u64);
-        env.event_if(expired > 0, "hexpired");
+        env.changed(removed as u64);
         env.event_if(removed > 0, "hdel");
         removed
     })?;
@@ -324,7 +321,7 @@ fn hincrbyfloat(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done
     if !increment.is_finite() {
         return Err(CommandError::Custom("ERR value is NaN or Infinity"));
     }
-    let text = change(cx, args.get(1), [field], |hash, env| {
+    let (text, expires) = change(cx, args.get(1), [field], |hash, env| {
         let old = match hash.get(field, env.now.millis()) {
             None => LongDouble::from_i64(0),
             Some(item) => {
@@ -340,8 +337,14 @@ fn hincrbyfloat(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done
         hash.set_keeping_deadline(field, &text, env.config.hash_limits());
         env.changed(1);
         env.event("hincrbyfloat");
-        Ok(text)
+        Ok((text, hash.deadline(field).is_some()))
     })??;
+    // Another machine may compute another sum.
+    if expires {
+        cx.effect(args.get(1), &[b"HSETEX", args.get(1), b"KEEPTTL", b"FIELDS", b"1", field, &text]);
+    } else {
+        cx.effect(args.get(1), &[b"HSET", args.get(1), field, &text]);
+    }
     reply.bulk(&text);
     Ok(())
 }
@@ -546,7 +549,7 @@ fn hrandfield(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let hash = match hash {
         Some(hash) if hash.next_expiry().is_some_and(|due| due <= now) => {
             let mut copy = hash.clone();
-            copy.expire(now, usize::MAX);
+            copy.expire(now, usize::MAX, |_| {});
             live = copy;
             Some(&live).filter(|hash| !hash.is_empty())
         }

@@ -9,7 +9,7 @@ use super::docs::Group;
 use super::element::push_item;
 use super::keys::{KeyFlags, KeySpec};
 use super::table::{Flags, Row, Run};
-use crate::base::num::parse_i64;
+use crate::base::num::{format_i64, parse_i64};
 use crate::base::time::Millis;
 use crate::resp::{Args, CommandError, Reply};
 use crate::shard::cx::{DataFn, ReadCx, WriteCx};
@@ -251,6 +251,22 @@ impl Condition {
     }
 }
 
+/// What the log is told of a command that names its fields behind the word FIELDS: its name and what follows the key, and the fields
+/// that it has changed. Nothing if there are none.
+fn log_fields(cx: &mut WriteCx<'_>, key: &[u8], words: &[&[u8]], fields: &[&[u8]]) {
+    if !fields.is_empty() && cx.is_logged() {
+        let count = format_i64(fields.len() as i64);
+        let head = [&[words[0], key][..], &words[1..], &[b"FIELDS", count.as_bytes()]].concat();
+        cx.effect(key, &[&head, fields].concat());
+    }
+}
+
+fn log_removed(cx: &mut WriteCx<'_>, key: &[u8], fields: &[&[u8]]) {
+    if !fields.is_empty() && cx.is_logged() {
+        cx.effect(key, &[&[b"HDEL", key][..], fields].concat());
+    }
+}
+
 fn set_deadlines(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, unit: Unit, name: &'static str) -> Done {
     cx.lookup_typed::<Hash>(args.get(1))?;
     let now = cx.now().millis();
@@ -262,10 +278,8 @@ fn set_deadlines(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, unit: 
     reply.array(names.len());
     let mark = reply.mark();
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.settle(now, names.iter());
-        env.changed(expired as u64);
-        env.event_if(expired > 0, "hexpired");
-        let (mut set, mut gone) = (false, false);
+        env.settle(hash, names.iter());
+        let (mut set, mut gone) = (Vec::new(), Vec::new());
         for field in names.iter() {
             let outcome = match hash.get(field, now) {
                 None => NO_FIELD,
@@ -280,16 +294,26 @@ fn set_deadlines(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, unit: 
                 }
             };
             env.changed(u64::from(outcome > NOT_MET));
-            set |= outcome == DONE;
-            gone |= outcome == GONE;
+            match outcome {
+                DONE => set.push(field),
+                GONE => gone.push(field),
+                _ => {}
+            }
             reply.int(outcome);
         }
-        env.event_if(set, "hexpire");
-        env.event_if(gone, "hdel");
+        env.event_if(!set.is_empty(), "hexpire");
+        env.event_if(!gone.is_empty(), "hdel");
+        (set, gone)
     })?;
-    if done.is_none() {
-        reply.truncate(mark);
-        names.iter().for_each(|_| reply.int(NO_FIELD));
+    match done {
+        Some((set, gone)) => {
+            log_fields(cx, args.get(1), &[b"HPEXPIREAT", format_i64(due.0).as_bytes()], &set);
+            log_removed(cx, args.get(1), &gone);
+        }
+        None => {
+            reply.truncate(mark);
+            names.iter().for_each(|_| reply.int(NO_FIELD));
+        }
     }
     Ok(())
 }
@@ -353,9 +377,7 @@ fn hpersist(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let names = args.slice(fields(args, 2, COUNT_NOT_POSITIVE)?);
     reply.array(names.len());
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.settle(now, names.iter());
-        env.changed(expired as u64);
-        env.event_if(expired > 0, "hexpired");
+        env.settle(hash, names.iter());
         let mut persists = false;
         for field in names.iter() {
             let outcome = match hash.get(field, now) {
@@ -460,22 +482,22 @@ fn hgetdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     reply.array(names.len());
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
         let now = env.now.millis();
-        let expired = hash.settle(now, names.iter());
-        env.changed(expired as u64);
-        env.event_if(expired > 0, "hexpired");
-        let mut removed = 0;
+        env.settle(hash, names.iter());
+        let mut removed = Vec::new();
         for field in names.iter() {
             match hash.get(field, now) {
                 Some(value) => push_item(reply, value),
                 None => reply.null(),
             }
-            removed += u64::from(hash.remove(field));
+            removed.extend(hash.remove(field).then_some(field));
         }
-        env.changed(removed);
-        env.event_if(removed > 0, "hdel");
+        env.changed(removed.len() as u64);
+        env.event_if(!removed.is_empty(), "hdel");
+        removed
     })?;
-    if done.is_none() {
-        names.iter().for_each(|_| reply.null());
+    match done {
+        Some(removed) => log_removed(cx, args.get(1), &removed),
+        None => names.iter().for_each(|_| reply.null()),
     }
     Ok(())
 }
@@ -491,10 +513,8 @@ fn hgetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let names = args.slice(fields(args, at, COUNT_NOT_POSITIVE)?);
     reply.array(names.len());
     let done = cx.modify(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.settle(now, names.iter());
-        env.changed(expired as u64);
-        env.event_if(expired > 0, "hexpired");
-        let mut changed = 0;
+        env.settle(hash, names.iter());
+        let mut changed = Vec::new();
         for field in names.iter() {
             let Some(value) = hash.get(field, now) else {
                 reply.null();
@@ -509,19 +529,28 @@ fn hgetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
                 Lifetime::Persist => hash.set_deadline(field, None),
                 Lifetime::Unsaid | Lifetime::Keep => continue,
             }
-            changed += 1;
+            changed.push(field);
         }
-        env.changed(changed);
-        if changed > 0 {
+        env.changed(changed.len() as u64);
+        if !changed.is_empty() {
             env.event(match lifetime {
                 Lifetime::Until(due) if due <= now => "hdel",
                 Lifetime::Until(_) => "hexpire",
                 _ => "hpersist",
             });
         }
+        changed
     })?;
-    if done.is_none() {
+    let Some(changed) = done else {
         names.iter().for_each(|_| reply.null());
+        return Ok(());
+    };
+    let key = args.get(1);
+    match lifetime {
+        Lifetime::Until(due) if due <= now => log_removed(cx, key, &changed),
+        Lifetime::Until(due) => log_fields(cx, key, &[b"HPEXPIREAT", format_i64(due.0).as_bytes()], &changed),
+        Lifetime::Persist => log_fields(cx, key, &[b"HPERSIST"], &changed),
+        Lifetime::Unsaid | Lifetime::Keep => {}
     }
     Ok(())
 }
@@ -532,9 +561,7 @@ fn hsetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let pairs = args.slice(options.first);
     let names = || pairs.iter().step_by(2);
     let set = cx.modify_or_create(args.get(1), |hash: &mut Hash, env| {
-        let expired = hash.settle(now, names());
-        env.changed(expired as u64);
-        env.event_if(expired > 0, "hexpired");
+        env.settle(hash, names());
         let met = match options.all_there {
             None => true,
             Some(there) => names().all(|field| hash.get(field, now).is_some() == there),
@@ -572,6 +599,27 @@ fn hsetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         }
         true
     })?;
+    if set && cx.is_logged() {
+        log_set(cx, args.get(1), options.lifetime, pairs, now);
+    }
     reply.int(i64::from(set));
     Ok(())
+}
+
+/// What the log is told of HSETEX: what it did.
+fn log_set(cx: &mut WriteCx<'_>, key: &[u8], lifetime: Lifetime, pairs: Args<'_>, now: Millis) {
+    let count = format_i64(pairs.len() as i64 / 2);
+    let due = format_i64(if let Lifetime::Until(due) = lifetime { due.0 } else { 0 });
+    let fields = [&b"FIELDS"[..], count.as_bytes()];
+    let mut words = match lifetime {
+        Lifetime::Until(due) if due <= now => {
+            let names: Vec<&[u8]> = pairs.iter().step_by(2).collect();
+            return log_removed(cx, key, &names);
+        }
+        Lifetime::Until(_) => [&[b"HSETEX", key, b"PXAT", due.as_bytes()][..], &fields].concat(),
+        Lifetime::Keep => [&[b"HSETEX", key, b"KEEPTTL"][..], &fields].concat(),
+        Lifetime::Unsaid | Lifetime::Persist => vec![b"HSET", key],
+    };
+    words.extend(pairs.iter());
+    cx.effect(key, &words);
 }

@@ -13,7 +13,7 @@ use super::docs::Group;
 use super::element::{STREAMED_ELEMENTS_MIN, push_item};
 use super::keys::{Begin, Find, KeyFlags, KeySpec};
 use super::table::{Flags, Row, Run};
-use crate::base::num::parse_i64;
+use crate::base::num::{format_u64, parse_i64};
 use crate::resp::{Args, CommandError, OwnedArgs, Pieces, Reply, push_bulk};
 use crate::shard::cx::{DataFn, ReadCx, WriteCx};
 use crate::txn::{Attempt, Coordinator, Plan, Wait};
@@ -338,6 +338,28 @@ impl End {
         match self {
             End::Left => "lpop",
             End::Right => "rpop",
+        }
+    }
+
+    /// As commands name it.
+    fn word(self) -> &'static [u8] {
+        match self {
+            End::Left => b"LEFT",
+            End::Right => b"RIGHT",
+        }
+    }
+
+    fn push_command(self) -> &'static [u8] {
+        match self {
+            End::Left => b"LPUSH",
+            End::Right => b"RPUSH",
+        }
+    }
+
+    fn pop_command(self) -> &'static [u8] {
+        match self {
+            End::Left => b"LPOP",
+            End::Right => b"RPOP",
         }
     }
 }
@@ -747,10 +769,24 @@ async fn move_over(
         return Err(WRONG_DESTINATION);
     }
     let name = source.clone();
-    let popped = coordinator.with_key(&source, move |cx| pop_one(cx, &name, from, |item| item.to_vec())).await?;
+    let popped = coordinator
+        .with_key(&source, move |cx| {
+            let popped = pop_one(cx, &name, from, |item| item.to_vec())?;
+            if popped.is_some() {
+                cx.effect(&name, &[from.pop_command(), &name]);
+            }
+            Ok(popped)
+        })
+        .await?;
     let Some(element) = popped else { return Ok(None) };
     let given = element.clone();
-    coordinator.with_key(&destination.clone(), move |cx| put(cx, &destination, to, &given)).await?;
+    coordinator
+        .with_key(&destination.clone(), move |cx| {
+            put(cx, &destination, to, &given)?;
+            cx.effect(&destination, &[to.push_command(), &destination, &given]);
+            Ok(())
+        })
+        .await?;
     let mut reply = coordinator.reply();
     reply.bulk(&element);
     Ok(Some(reply))
@@ -833,7 +869,9 @@ fn pop_named(
     reply.array(2);
     reply.bulk(key);
     let popped = pop_some(cx, key, end, count, reply)?;
-    if !popped {
+    if popped {
+        cx.effect(key, &[end.pop_command(), key, format_u64(count as u64).as_bytes()]);
+    } else {
         reply.truncate(mark);
     }
     Ok(popped)
@@ -887,7 +925,9 @@ fn blocking_pop(coordinator: Coordinator, args: OwnedArgs, end: End) -> Plan {
             reply.array(2);
             reply.bulk(key);
             let popped = pop_one(cx, key, end, |item| push_item(reply, item))?.is_some();
-            if !popped {
+            if popped {
+                cx.effect(key, &[end.pop_command(), key]);
+            } else {
                 reply.truncate(mark);
             }
             Ok(popped)
@@ -938,7 +978,13 @@ async fn blocking_move(
                 return Ok(false);
             }
             cx.lookup_typed::<List>(&destination.0).map_err(|_| WRONG_DESTINATION)?;
-            move_here(cx, (key, from), (&destination.0, destination.1), reply)
+            let (destination, to) = (destination.0.as_slice(), destination.1);
+            let moved = move_here(cx, (key, from), (destination, to), reply)?;
+            if moved {
+                cx.no_effect(destination);
+                cx.effect(key, &[b"LMOVE", key, destination, from.word(), to.word()]);
+            }
+            Ok(moved)
         });
         coordinator.block(wait, serve).await?
     } else {

@@ -37,6 +37,7 @@ pub mod sort;
 pub mod sorted_set;
 pub mod stream;
 pub mod stream_claim;
+mod stream_effects;
 pub mod stream_group;
 pub mod stream_info;
 pub mod stream_read;

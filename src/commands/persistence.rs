@@ -151,7 +151,7 @@ fn waitaof(coordinator: Coordinator, args: OwnedArgs) -> Plan {
             .call(home, move |shard| {
                 let epoch = shard.sessions.get(key).map_or(0, |session| session.last_epoch);
                 let on = shard.effects.is_active();
-                if on && may_wait && epoch > shard.effects.durable_epoch() {
+                if on && may_wait && !shard.effects.is_safe(epoch) {
                     shard.effects.want(epoch);
                     shard.effects.tell_when_durable(epoch, me);
                 }
@@ -163,8 +163,7 @@ fn waitaof(coordinator: Coordinator, args: OwnedArgs) -> Plan {
                 "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
             ));
         }
-        let is_safe =
-            move |shard: &mut crate::shard::Shard| shard.effects.is_active() && epoch <= shard.effects.durable_epoch();
+        let is_safe = move |shard: &mut crate::shard::Shard| shard.effects.is_safe(epoch);
         let mut safe = coordinator.call(home, is_safe).await;
         if may_wait && ((wait.local && !safe) || wait.replicas > 0) {
             let until = match wait.timeout_ms {

@@ -361,7 +361,10 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             member
         })?;
         match popped {
-            Some(member) => reply.bulk(&member),
+            Some(member) => {
+                cx.effect(args.get(1), &[b"SREM", args.get(1), &member]);
+                reply.bulk(&member);
+            }
             None => reply.null(),
         }
         return Ok(());
@@ -374,7 +377,7 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             env.changed(set.len() as u64);
             env.event("spop");
             env.bury(std::mem::take(set));
-            return;
+            return Popped::All;
         }
         if set.len() - count < count / 4 && set.snapshot().is_some() {
             // Most of a large set: it is quicker to say who stays.
@@ -389,7 +392,7 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             env.changed(count as u64);
             env.event("spop");
             env.bury(std::mem::replace(set, rest));
-            return;
+            return Popped::AllButFew;
         }
         let members: Vec<Vec<u8>> = set.sample(count, |n| env.rng.below(n)).iter().map(Item::to_vec).collect();
         reply.set(members.len());
@@ -399,11 +402,32 @@ fn spop(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         }
         env.changed(members.len() as u64);
         env.event_if(!members.is_empty(), "spop");
+        Popped::Members(members)
     })?;
-    if popped.is_none() {
-        reply.set(0);
+    let key = args.get(1);
+    match popped {
+        None => reply.set(0),
+        Some(Popped::All) => cx.effect(key, &[b"DEL", key]),
+        Some(Popped::AllButFew) => cx.state_effect(key),
+        Some(Popped::Members(members)) if cx.is_logged() => {
+            for some in members.chunks(MEMBERS_PER_EFFECT) {
+                let words: Vec<&[u8]> = [b"SREM", key].into_iter().chain(some.iter().map(Vec::as_slice)).collect();
+                cx.effect(key, &words);
+            }
+        }
+        Some(Popped::Members(_)) => {}
     }
     Ok(())
+}
+
+/// Members that one command of the log takes out: a command of a million words is more than some read.
+const MEMBERS_PER_EFFECT: usize = 1024;
+
+/// What SPOP has taken, for the log.
+enum Popped {
+    All,
+    AllButFew,
+    Members(Vec<Vec<u8>>),
 }
 
 /// The members of a large set but for a few, read out while they are sent.
@@ -542,9 +566,21 @@ fn smove_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let name = destination.clone();
         coordinator.with_key(&destination, move |cx| cx.lookup_typed::<Set>(&name).map(|_| ())).await?;
         let (name, wanted) = (source.clone(), member.clone());
-        let taken = has && coordinator.with_key(&source, move |cx| take_member(cx, &name, &wanted)).await?;
+        let take = move |cx: &mut WriteCx<'_>| {
+            let taken = take_member(cx, &name, &wanted)?;
+            if taken {
+                cx.effect(&name, &[b"SREM", &name, &wanted]);
+            }
+            Ok(taken)
+        };
+        let taken = has && coordinator.with_key(&source, take).await?;
         if taken {
-            coordinator.with_key(&destination.clone(), move |cx| put_member(cx, &destination, &member)).await?;
+            let put = move |cx: &mut WriteCx<'_>| {
+                put_member(cx, &destination, &member)?;
+                cx.effect(&destination, &[b"SADD", &destination, &member]);
+                Ok(())
+            };
+            coordinator.with_key(args.get(2), put).await?;
         }
         reply.int(i64::from(taken));
         Ok(reply)

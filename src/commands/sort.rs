@@ -238,6 +238,10 @@ impl Request {
                 let limits = cx.config().list_limits();
                 values.iter().for_each(|value| list.push_back(value.bytes().unwrap_or_default(), limits));
                 store(cx, destination, list, reply);
+                if self.alpha && self.by.is_some() {
+                    // Among members of a set whose weights are equal other servers have another order.
+                    cx.state_effect(destination);
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use super::keys::{Begin, Find, KeyFlags, KeySpec};
 use super::page::{Page, parse_cursor};
 use super::table::{Flags, Row, Run};
 use crate::base::float::{parse_f64, push_f64_shortest};
-use crate::base::num::parse_i64;
+use crate::base::num::{format_u64, parse_i64};
 use crate::base::rng::Rng;
 use crate::resp::{Args, CommandError, OwnedArgs, Pieces, Reply, Resp, push_bulk};
 use crate::shard::cx::{DataFn, ReadCx, WriteCx};
@@ -552,6 +552,15 @@ enum End {
     Max,
 }
 
+impl End {
+    fn pop_command(self) -> &'static [u8] {
+        match self {
+            End::Min => b"ZPOPMIN",
+            End::Max => b"ZPOPMAX",
+        }
+    }
+}
+
 /// Takes up to `count` members and shows them with their scores, after their number; none if there is no such key.
 fn pop_some(
     cx: &mut WriteCx<'_>,
@@ -672,7 +681,9 @@ impl MultiPop {
             reply.double(score);
         };
         let popped = pop_some(cx, key, self.end, self.count, reply, Reply::array, each)?;
-        if !popped {
+        if popped {
+            cx.effect(key, &[self.end.pop_command(), key, format_u64(self.count as u64).as_bytes()]);
+        } else {
             reply.truncate(mark);
         }
         Ok(popped)
@@ -728,7 +739,9 @@ fn blocking_pop(coordinator: Coordinator, args: OwnedArgs, end: End) -> Plan {
                 reply.double(score);
             };
             let popped = pop_some(cx, key, end, 1, reply, |_, _| {}, each)?;
-            if !popped {
+            if popped {
+                cx.effect(key, &[end.pop_command(), key]);
+            } else {
                 reply.truncate(mark);
             }
             Ok(popped)

@@ -4,9 +4,9 @@
 //! [`super::stream_claim`], XINFO in [`super::stream_info`].
 
 use super::keys::{KeyFlags, KeySpec};
-use super::stream_syntax::{STREAM, push_id, push_range, range_end, range_start, strict_id, time_only};
+use super::stream_syntax::{STREAM, id_text, push_id, push_range, range_end, range_start, strict_id, time_only};
 use super::table::{Flags, Row, Run};
-use crate::base::num::parse_i64;
+use crate::base::num::{format_u64, parse_i64};
 use crate::resp::{Args, CommandError, Reply};
 use crate::shard::cx::{DataFn, Env, ReadCx, WriteCx};
 use crate::types::stream::{BLOCK_BYTES_MAX, Exactness, Keep, Log, Stream, StreamId};
@@ -269,17 +269,36 @@ fn xadd(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         if let Some(trimming) = options.trimming {
             env.event_if(trimming.run(log, env) > 0, "xtrim");
         }
-        Ok(id)
+        Ok((id, log.len()))
     };
     let added = match options.no_make {
         false => Some(cx.modify_or_create(args.get(1), add)?),
         true => cx.modify(args.get(1), add)?,
     };
     match added.transpose()? {
-        Some(id) => push_id(reply, id),
+        Some((id, len)) => {
+            if cx.is_logged() {
+                let trimmed_to = options.trimming.map(|_| len);
+                log_added(cx, args.get(1), id, trimmed_to, args.slice(fields_at));
+            }
+            push_id(reply, id);
+        }
         None => reply.null(),
     }
     Ok(())
+}
+
+/// What the log is told of XADD: the name that the entry got, and how many are left if it was to be trimmed. Where blocks end may be
+/// another matter when it is run again.
+fn log_added(cx: &mut WriteCx<'_>, key: &[u8], id: StreamId, trimmed_to: Option<u64>, fields: Args<'_>) {
+    let (id, len) = (id_text(id), format_u64(trimmed_to.unwrap_or(0)));
+    let mut words: Vec<&[u8]> = vec![b"XADD", key];
+    if trimmed_to.is_some() {
+        words.extend::<[&[u8]; 3]>([b"MAXLEN", b"=", len.as_bytes()]);
+    }
+    words.push(&id);
+    words.extend(fields.iter());
+    cx.effect(key, &words);
 }
 
 fn xtrim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
@@ -288,9 +307,13 @@ fn xtrim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let removed = options.trimming.map_or(0, |trimming| trimming.run(stream.log_mut(), env));
         env.changed(removed);
         env.event_if(removed > 0, "xtrim");
-        removed
+        (removed, stream.log().len())
     })?;
-    reply.int(removed.unwrap_or(0) as i64);
+    let (removed, left) = removed.unwrap_or_default();
+    if removed > 0 {
+        cx.effect(args.get(1), &[b"XTRIM", args.get(1), b"MAXLEN", b"=", format_u64(left).as_bytes()]);
+    }
+    reply.int(removed as i64);
     Ok(())
 }
 

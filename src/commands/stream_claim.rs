@@ -3,6 +3,7 @@
 //! A pending entry that is not in the stream any more cannot be taken over; it is dropped on the way.
 
 use super::keys::{KeyFlags, KeySpec};
+use super::stream_effects::{self, Consumer, Progress};
 use super::stream_syntax::{STREAM, no_group, push_entry, push_id, range_start, strict_id};
 use super::table::{Flags, Row, Run};
 use crate::base::num::parse_i64;
@@ -46,16 +47,39 @@ fn integer_or(text: &[u8], error: &'static str) -> Result<i64, CommandError> {
     parse_i64(text).ok_or(CommandError::Custom(error))
 }
 
-/// The consumer of this name, which has been seen now; it is made if it is not there.
-fn seen_consumer(group: &mut Group, name: &[u8], env: &mut Env<'_>) -> ConsumerId {
-    let now_ms = env.now.millis().0;
+/// The consumer of this name, which has been seen then, and whether it was made: it is if it is not there.
+fn seen_consumer(group: &mut Group, name: &[u8], at_ms: i64, env: &mut Env<'_>) -> (ConsumerId, bool) {
     if let Some(consumer) = group.consumer_id(name) {
-        group.consumer_mut(consumer).seen_ms = now_ms;
-        return consumer;
+        group.consumer_mut(consumer).seen_ms = at_ms;
+        return (consumer, false);
     }
     env.changed(1);
     env.event("xgroup-createconsumer");
-    group.add_consumer(name, now_ms).expect("there is none of this name")
+    (group.add_consumer(name, at_ms).expect("there is none of this name"), true)
+}
+
+/// What a command has done to a group, for the log.
+struct Taken {
+    delivered_ms: i64,
+    /// With how often each was delivered.
+    claimed: Vec<(StreamId, u64)>,
+    /// Not pending any more.
+    forgotten: Vec<StreamId>,
+    made: bool,
+    progress: Option<Progress>,
+}
+
+impl Taken {
+    fn log(&self, cx: &mut WriteCx<'_>, by: Consumer<'_>) {
+        if self.made && self.claimed.is_empty() {
+            stream_effects::consumer_made(cx, by, cx.now().millis().0);
+        }
+        stream_effects::delivered(cx, by, self.delivered_ms, &self.claimed);
+        stream_effects::forgotten(cx, by.key, by.group, &self.forgotten);
+        if let Some(progress) = self.progress {
+            stream_effects::read_on(cx, by.key, by.group, progress);
+        }
+    }
 }
 
 /// An entry that was taken over: its name alone, or all of it.
@@ -110,8 +134,8 @@ impl Claim {
             }
             at += 1;
         }
-        // A time that cannot be is now: clients compute it by clocks of their own.
-        if !(0..=now_ms).contains(&delivered_ms) {
+        // A time that cannot be is now: clients compute it by clocks of their own. Where a log is run there is no now.
+        if delivered_ms < 0 || (delivered_ms > now_ms && now_ms > 0) {
             delivered_ms = now_ms;
         }
         let deliveries = u64::try_from(deliveries).ok();
@@ -128,14 +152,17 @@ fn xclaim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             Ok(claim) => claim,
             Err(error) => return Some(Err(error)),
         };
-        group.raise_last_id(claim.last_id);
-        let consumer = seen_consumer(group, args.get(3), env);
+        let raised = group.raise_last_id(claim.last_id);
+        env.changed(u64::from(raised));
+        // Where a log is run, its word is the only clock.
+        let at_ms = now_ms.max(claim.delivered_ms);
+        let (consumer, made) = seen_consumer(group, args.get(3), at_ms, env);
         let header = reply.deferred_array();
-        let mut claimed = 0;
+        let (mut claimed, mut forgotten) = (Vec::new(), Vec::new());
         for &id in &claim.ids {
             let pending = group.pending(id);
             if !log.contains(id) {
-                env.changed(u64::from(group.forget_pending(id)));
+                forgotten.extend(group.forget_pending(id).then_some(id));
                 continue;
             }
             if let Some(pending) = pending
@@ -148,15 +175,18 @@ fn xclaim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             let Some(before) = pending.map(|pending| pending.deliveries).or(claim.force.then_some(1)) else { continue };
             let after = claim.deliveries.unwrap_or(before.wrapping_add(u64::from(!claim.just_id)));
             group.set_pending(id, Pending { consumer, delivered_ms: claim.delivered_ms, deliveries: after });
-            group.consumer_mut(consumer).active_ms = Some(now_ms);
+            group.consumer_mut(consumer).active_ms = Some(at_ms);
             push_claimed(reply, log, id, claim.just_id);
-            claimed += 1;
-            env.changed(1);
+            claimed.push((id, after));
         }
-        reply.finish(header, claimed);
-        Some(Ok(()))
+        env.changed((claimed.len() + forgotten.len()) as u64);
+        reply.finish(header, claimed.len());
+        let progress = raised.then(|| Progress::of(group));
+        Some(Ok(Taken { delivered_ms: claim.delivered_ms, claimed, forgotten, made, progress }))
     })?;
-    done.flatten().ok_or_else(|| no_group(key, name))?
+    let taken = done.flatten().ok_or_else(|| no_group(key, name))??;
+    taken.log(cx, Consumer { key, group: name, name: args.get(3) });
+    Ok(())
 }
 
 /// How many pending entries XAUTOCLAIM looks at for each that it may take.
@@ -186,7 +216,7 @@ fn xautoclaim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let done = cx.modify(key, |stream: &mut Stream, env| {
         let now_ms = env.now.millis().0;
         let (log, group) = stream.with_group(name)?;
-        let consumer = seen_consumer(group, args.get(3), env);
+        let (consumer, made) = seen_consumer(group, args.get(3), now_ms, env);
         let found = look_for_idle(log, group, start, (now_ms, idle_min_ms), count);
         for id in &found.gone {
             group.forget_pending(*id);
@@ -194,19 +224,22 @@ fn xautoclaim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         reply.array(3);
         push_id(reply, found.next);
         reply.array(found.idle.len());
+        let mut claimed = Vec::new();
         for (id, pending) in found.idle {
             let deliveries = pending.deliveries.wrapping_add(u64::from(!just_id));
             group.set_pending(id, Pending { consumer, delivered_ms: now_ms, deliveries });
             group.consumer_mut(consumer).active_ms = Some(now_ms);
             push_claimed(reply, log, id, just_id);
-            env.changed(1);
+            claimed.push((id, deliveries));
         }
         reply.array(found.gone.len());
         found.gone.iter().for_each(|id| push_id(reply, *id));
-        env.changed(found.gone.len() as u64);
-        Some(())
+        env.changed((claimed.len() + found.gone.len()) as u64);
+        Some(Taken { delivered_ms: now_ms, claimed, forgotten: found.gone, made, progress: None })
     })?;
-    done.flatten().ok_or_else(|| no_group(key, name))
+    let taken = done.flatten().ok_or_else(|| no_group(key, name))?;
+    taken.log(cx, Consumer { key, group: name, name: args.get(3) });
+    Ok(())
 }
 
 /// What XAUTOCLAIM finds.

@@ -5,6 +5,7 @@
 
 use super::help::help;
 use super::keys::{KeyFlags, KeySpec};
+use super::stream_effects::{self, Consumer};
 use super::stream_syntax::{STREAM, lenient_id, no_group, no_group_of_key, push_id, range_end, range_start, strict_id};
 use super::table::{Flags, Row, Run};
 use crate::base::num::parse_i64;
@@ -229,6 +230,10 @@ fn create_consumer(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> D
         env.event_if(added, "xgroup-createconsumer");
         Ok(added)
     })?;
+    if added {
+        let made = Consumer { key: args.get(2), group: args.get(3), name: args.get(4) };
+        stream_effects::consumer_made(cx, made, cx.now().millis().0);
+    }
     reply.int(i64::from(added));
     Ok(())
 }

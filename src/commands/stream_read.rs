@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::blocking::or_timed_out;
 use super::keys::{Begin, Find, KeyFlags, KeySpec};
+use super::stream_effects::{self, Consumer, Progress};
 use super::stream_syntax::{STREAM, push_entry, push_id, push_range, strict_id};
 use super::table::{Flags, Row, Run};
 use crate::base::ShardId;
@@ -246,7 +247,8 @@ fn read_group(
     let outcome = cx.modify(key, |stream: &mut Stream, env| {
         let (log, group) = stream.with_group(name)?;
         let now_ms = env.now.millis().0;
-        let consumer = match group.consumer_id(consumer_name) {
+        let known = group.consumer_id(consumer_name);
+        let consumer = match known {
             Some(consumer) => consumer,
             None => {
                 env.changed(1);
@@ -255,26 +257,67 @@ fn read_group(
             }
         };
         group.consumer_mut(consumer).seen_ms = now_ms;
+        let mut done = Read { served: true, made: known.is_none(), delivered: Vec::new(), progress: None };
         match from {
-            From::New if !has_more(log, group.last_id()) => return Some(false),
+            From::New if !has_more(log, group.last_id()) => {
+                done.served = false;
+                return Some(done);
+            }
             From::New => {
                 push_name(reply, key);
-                deliver_new(log, group, consumer, reading, now_ms, reply);
+                done.delivered = deliver_new(log, group, consumer, reading, now_ms, reply);
+                done.progress = Some(Progress::of(group));
             }
             From::Behind(id) => {
                 push_name(reply, key);
-                deliver_again(log, group, consumer, (id, reading.most), now_ms, reply);
+                done.delivered = deliver_again(log, group, consumer, (id, reading.most), now_ms, reply);
             }
         }
         env.changed(1);
-        Some(true)
+        Some(done)
     })?;
-    outcome.flatten().ok_or_else(|| group_is_gone(key, name))
+    let done = outcome.flatten().ok_or_else(|| group_is_gone(key, name))?;
+    let consumer = Consumer { key, group: name, name: consumer_name };
+    done.log(cx, consumer);
+    Ok(done.served)
 }
 
-fn deliver_new(log: &Log, group: &mut Group, consumer: ConsumerId, reading: &Reading, now_ms: i64, reply: &mut Reply) {
+/// What reading has done to a group, for the log.
+struct Read {
+    served: bool,
+    made: bool,
+    /// What is pending now, and how often it was delivered.
+    delivered: Vec<(StreamId, u64)>,
+    progress: Option<Progress>,
+}
+
+impl Read {
+    fn log(&self, cx: &mut WriteCx<'_>, by: Consumer<'_>) {
+        let now_ms = cx.now().millis().0;
+        // A consumer that was seen, and nothing else: nobody has to know.
+        cx.no_effect(by.key);
+        if self.made && self.delivered.is_empty() {
+            stream_effects::consumer_made(cx, by, now_ms);
+        }
+        stream_effects::delivered(cx, by, now_ms, &self.delivered);
+        if let Some(progress) = self.progress {
+            stream_effects::read_on(cx, by.key, by.group, progress);
+        }
+    }
+}
+
+/// Gives a consumer what is new; the entries that are pending for it now.
+fn deliver_new(
+    log: &Log,
+    group: &mut Group,
+    consumer: ConsumerId,
+    reading: &Reading,
+    now_ms: i64,
+    reply: &mut Reply,
+) -> Vec<(StreamId, u64)> {
     let from = group.last_id().next().expect("something is behind it");
     let mut left = log.count(from, StreamId::MAX, reading.most);
+    let mut delivered = Vec::new();
     reply.array(left as usize);
     log.walk(from, StreamId::MAX, false, |entry| {
         group.advance(log, entry.id);
@@ -282,10 +325,12 @@ fn deliver_new(log: &Log, group: &mut Group, consumer: ConsumerId, reading: &Rea
         if !reading.no_ack {
             group.set_pending(entry.id, Pending { consumer, delivered_ms: now_ms, deliveries: 1 });
             group.consumer_mut(consumer).active_ms = Some(now_ms);
+            delivered.push((entry.id, 1));
         }
         left -= 1;
         left > 0
     });
+    delivered
 }
 
 /// The pending entries of a consumer behind a name, once more. Of those that were removed meanwhile only the name is left.
@@ -296,7 +341,8 @@ fn deliver_again(
     (behind, most): (StreamId, u64),
     now_ms: i64,
     reply: &mut Reply,
-) {
+) -> Vec<(StreamId, u64)> {
+    let mut delivered = Vec::new();
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let ids: Vec<StreamId> = match behind.next() {
         Some(from) => group.consumer(consumer).pending_from(from).take(most).collect(),
@@ -309,6 +355,7 @@ fn deliver_again(
                 push_entry(reply, &entry);
                 let deliveries = pending.deliveries.wrapping_add(1);
                 group.set_pending(id, Pending { delivered_ms: now_ms, deliveries, ..pending });
+                delivered.push((id, deliveries));
             }
             _ => {
                 reply.array(2);
@@ -317,6 +364,7 @@ fn deliver_again(
             }
         }
     }
+    delivered
 }
 
 // One owner.

@@ -73,6 +73,13 @@ pub fn no_group_of_key(key: &[u8], group: &[u8]) -> CommandError {
     CommandError::of_pieces(&[b"NOGROUP No such consumer group '", group, b"' for key name '", key, b"'"])
 }
 
+/// A name as text.
+pub fn id_text(id: StreamId) -> Vec<u8> {
+    let mut text = Vec::new();
+    id.append_to(&mut text);
+    text
+}
+
 /// A name as a bulk.
 #[inline]
 pub fn push_id(reply: &mut Reply, id: StreamId) {

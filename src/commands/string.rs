@@ -13,7 +13,7 @@ use super::keys::{KeyFlags, KeySpec};
 use super::lcs;
 use super::table::{Flags, Row, Run};
 use crate::base::longdouble::LongDouble;
-use crate::base::num::parse_i64;
+use crate::base::num::{format_i64, parse_i64};
 use crate::base::time::Millis;
 use crate::base::{Blob, ShardId};
 use crate::config::EventClass;
@@ -357,6 +357,15 @@ fn push_value(reply: &mut Reply, value: Value<'_>) {
 
 // Writing whole strings.
 
+/// What the log is told of a SET that was to be done on a condition, or at a time that counts from now: what it did.
+fn log_set(cx: &mut WriteCx<'_>, key: &[u8], value: &[u8], ttl: Ttl) {
+    match ttl {
+        Ttl::Clear => cx.effect(key, &[b"SET", key, value]),
+        Ttl::Keep => cx.effect(key, &[b"SET", key, value, b"KEEPTTL"]),
+        Ttl::At(due) => cx.effect(key, &[b"SET", key, value, b"PXAT", format_i64(due.0).as_bytes()]),
+    }
+}
+
 /// An argument as a value to store, without a copy if it was received as a blob.
 fn new_value<'a>(args: Args<'a>, at: usize) -> NewValue<'a> {
     match args.blob(at) {
@@ -408,6 +417,9 @@ fn set_with_options(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> 
     };
     if met {
         put(cx, key, new_value(args, 2), ttl);
+        if args.len() > 3 {
+            log_set(cx, key, args.get(2), ttl);
+        }
     }
     match (options.get, met) {
         (true, _) => {}
@@ -438,6 +450,7 @@ fn psetex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
 fn set_for(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply, clock: Clock, name: &'static str) -> Done {
     let due = clock.deadline(args.get(2), cx.now().millis(), name)?;
     put(cx, args.get(1), new_value(args, 3), Ttl::At(due));
+    log_set(cx, args.get(1), args.get(3), Ttl::At(due));
     reply.ok();
     Ok(())
 }
@@ -458,6 +471,7 @@ fn getdel(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         Some(value) => {
             push_value(reply, value);
             cx.remove(key);
+            cx.effect(key, &[b"DEL", key]);
         }
         None => reply.null(),
     }
@@ -481,13 +495,16 @@ fn getex(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
             let due = clock.deadline(args.get(at), now, "getex")?;
             if due <= now {
                 cx.remove(key);
+                cx.effect(key, &[b"DEL", key]);
             } else {
                 cx.set_expire(key, Some(due));
+                cx.effect(key, &[b"PEXPIREAT", key, format_i64(due.0).as_bytes()]);
             }
         }
         Lifetime::Persist => {
             if cx.peek(key).is_some_and(|entry| entry.expire_at().is_some()) {
                 cx.set_expire(key, None);
+                cx.effect(key, &[b"PERSIST", key]);
             }
         }
         Lifetime::Keep | Lifetime::Unchanged => {}
@@ -692,6 +709,8 @@ fn incrbyfloat(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done 
     sum.push_human(&mut text);
     // Stored as text even when it reads as an integer, as OBJECT ENCODING in Redis shows.
     cx.set(key, NewValue::Bytes { bytes: &text, raw: text.len() > EMBSTR_BYTES_MAX }, Ttl::Keep);
+    // Another machine may compute another sum.
+    log_set(cx, key, &text, Ttl::Keep);
     cx.notify(EventClass::STRING, "incrbyfloat", key);
     reply.bulk(&text);
     Ok(())

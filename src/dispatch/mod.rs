@@ -29,6 +29,8 @@ mod service;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod simulation_effects;
+#[cfg(test)]
 mod simulation_pubsub;
 #[cfg(test)]
 mod simulation_snapshot;

@@ -176,7 +176,7 @@ impl Play {
             let db = shard.keyspace.db_mut(DbIndex(index as u16));
             db.expire_due(now, 1 + self.sim.rng.below(20) as usize, |_| ());
             if self.sim.rng.chance(1, 2) {
-                db.expire_parts(now, |_, object| Hash::of_mut(object).map_or(0, |hash| hash.expire(now, 3)));
+                db.expire_parts(now, |_, object| Hash::of_mut(object).map_or(0, |hash| hash.expire(now, 3, |_| {})));
             }
         }
         shard.keyspace.free_buried(20);

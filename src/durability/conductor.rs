@@ -488,13 +488,14 @@ impl Conductor {
             return self.tell(asker, Ok("OK")).await;
         }
         if on {
-            // Before the cut, as for a snapshot.
-            self.tell(asker, Ok("OK")).await;
             if self.task.is_some() {
                 self.queued.push_back((Request::Rewrite, None));
             } else {
                 self.begin_rewrite(None, false, true).await;
             }
+            let begun = self.status.aof_on || !self.queued.is_empty();
+            let failed = || Err("ERR Unable to turn on AOF. Check server logs.".to_owned());
+            self.tell(asker, if begun { Ok("OK") } else { failed() }).await;
         } else {
             if let Some(Task { kind: Kind::Rewrite { .. }, .. }) = &self.task {
                 self.abandon("appendonly was turned off").await;
@@ -721,7 +722,7 @@ impl Conductor {
                         self.status.rewrites += 1;
                         self.status.rewrite_failures = 0;
                         if *first {
-                            self.c.call_all(|shard| shard.effects.set_whole()).await;
+                            self.c.call_all(|shard| shard.log_is_whole()).await;
                         }
                         if *rescue {
                             self.in_doubt = false;
@@ -869,7 +870,9 @@ impl Conductor {
     async fn end(&mut self, asker: Option<WaiterId>) {
         let Some((force, _)) = self.ending.take() else { return };
         let saved = !self.status.last_save_failed;
-        let logged = if self.status.aof_on && !self.in_doubt { self.log_all().await } else { !self.in_doubt };
+        // Twice: the second says of the first that it is safe.
+        let is_logged = self.status.aof_on && !self.in_doubt;
+        let logged = if is_logged { self.log_all().await && self.log_all().await } else { !self.in_doubt };
         if (saved && logged) || force {
             self.c.call_all(|shard| shard.stop = Stop::Shutdown).await;
             return;

@@ -140,20 +140,23 @@ impl AofFiles {
         let base = self.manifest.set.map_or(0, |set| set.epoch);
         let cut = common_cut(base, found, None).map_err(|error| error.to_string())?;
         let paths = self.logs(config);
+        let synced = found.iter().flatten().map(|sum| sum.synced).max().unwrap_or(0);
         for (log, (files, place)) in found.iter().zip(&cut.places).enumerate() {
-            for (at, sum) in files.iter().enumerate() {
+            for (at, sum) in files.iter().enumerate().filter(|(_, sum)| sum.ending != Ending::Whole) {
                 let path = paths[log][at].display();
-                if let Ending::Damaged(damage, behind) = &sum.ending
-                    && let Some((_, last)) = behind.epochs
-                    && cut.unix_ms.is_none_or(|cut_ms| last.unix_ms > cut_ms.saturating_add(UNSYNCED_MS))
-                {
+                if cut.epoch < synced {
+                    let what = match &sum.ending {
+                        Ending::Damaged(damage, _) => damage.to_string(),
+                        _ => format!("at byte {}: it ends in the middle of a record", sum.valid_up_to),
+                    };
                     return Err(format!(
-                        "{path}: {damage}; the log goes on behind it up to epoch {}, which is more than a crash can have torn. \
-                         Nothing was loaded or changed: see `annulus check`, and `annulus restore` for what can be kept",
-                        last.number
+                        "{path}: {what}. Epoch {synced} was on the disks of all shards, and what is left of the logs reaches \
+                         epoch {} only. Nothing was loaded or changed: see `annulus check`, and `annulus restore` for what can \
+                         be kept",
+                        cut.epoch
                     ));
                 }
-                if sum.ending != Ending::Whole && !config.aof_load_truncated && at >= place.file {
+                if !config.aof_load_truncated && at >= place.file {
                     return Err(format!(
                         "{path}: it does not end with a whole record, from byte {} on. Set aof-load-truncated to yes to go on \
                          without that, or see `annulus check`",
@@ -161,6 +164,14 @@ impl AofFiles {
                     ));
                 }
             }
+        }
+        if cut.epoch < synced {
+            return Err(format!(
+                "epoch {synced} was on the disks of all shards, and what is left of the logs in {} reaches epoch {} only: a file was \
+                 cut or exchanged. Nothing was loaded or changed: see `annulus check`",
+                log_folder(config).display(),
+                cut.epoch
+            ));
         }
         Ok(cut)
     }
@@ -196,10 +207,6 @@ impl AofFiles {
         (shorter, gone)
     }
 }
-
-/// How much later than the last epoch that counts an epoch behind damage may have been closed, for the damage to be what a crash has left of
-/// writes that were not synced. Milliseconds; under `everysec` about one second's writes are not.
-const UNSYNCED_MS: u64 = 5000;
 
 /// The files of another server's log, which is one.
 pub fn redis_part(config: &Config, manifest: &Manifest) -> LoadPart {

@@ -786,7 +786,7 @@ mod tests {
         assert_eq!(before.len(), 3);
         db.begin_walk(ZERO, CUT, &lines());
         let expired = db.expire_parts(Millis(9999), |_, object| {
-            Hash::of_mut(object).expect("it is a hash").expire(Millis(9999), 9)
+            Hash::of_mut(object).expect("it is a hash").expire(Millis(9999), 9, |_| {})
         });
         assert!(expired.is_some_and(|parts| parts.dead));
         while db.expire_due(Millis(9999), 1, |_| ()).more {}

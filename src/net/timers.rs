@@ -12,7 +12,6 @@ use crate::rt::clock::Clock;
 use crate::session::Closing;
 use crate::shard::cx::Observers;
 use crate::shard::{Shard, Stop};
-use crate::types::{DataType, Hash, Object};
 
 /// Time one active expiry cycle may take, microseconds, at `active-expire-effort` 1 and more for each step above. With the
 /// pause below that is a quarter of a core at most, as in Redis, in pieces that no client notices.
@@ -92,8 +91,7 @@ impl Timers {
             let (events, config) = (&mut shard.events, &shard.config);
             let db = shard.keyspace.db_mut(index);
             while let Some(Parts { key, result: expired, dead }) = db.expire_parts(now.millis(), |key, object| {
-                observers.fields_expired(index, key);
-                expire_fields(object, now.millis())
+                observers.expire_fields(index, key, object, now.millis(), EXPIRE_STEP)
             }) {
                 if expired > 0 {
                     events.note(config, EventClass::HASH, "hexpired", index, &key);
@@ -144,11 +142,6 @@ impl Timers {
         self.stopping_turns += 1;
         self.stopping_turns < STOPPING_TURNS_MAX
     }
-}
-
-/// Takes some of the fields that are due out of a hash.
-fn expire_fields(object: &mut Object, now: Millis) -> usize {
-    Hash::of_mut(object).map_or(0, |hash| hash.expire(now, EXPIRE_STEP))
 }
 
 /// A lower bound on when the next key of any database is due.

@@ -270,7 +270,7 @@ fn listen(config: &Config) -> Result<Vec<Listener>, Box<dyn std::error::Error>> 
     if config.port != 0 {
         let keepalive_secs = u32::try_from(config.tcp_keepalive).unwrap_or(0);
         let options = TcpOptions { backlog, keepalive_secs, share_port: false };
-        for listener in socket::bind_tcp(&config.bind, config.port, options)? {
+        for listener in bind_patiently(config, options)? {
             listeners.push(Listener { socket: listener.socket, name: listener.address.to_string(), unix: false });
         }
         if listeners.is_empty() {
@@ -286,6 +286,22 @@ fn listen(config: &Config) -> Result<Vec<Listener>, Box<dyn std::error::Error>> 
         return Err("nothing to listen on: port is 0 and no unixsocket is set".into());
     }
     Ok(listeners)
+}
+
+/// How long a port that is taken is tried again. A server that was killed leaves its listener to the kernel's clean-up of its rings, which
+/// takes some milliseconds after the process has gone.
+const PORT_TAKEN: Duration = Duration::from_secs(1);
+
+fn bind_patiently(config: &Config, options: TcpOptions) -> Result<Vec<socket::Listener>, socket::BindError> {
+    let until = std::time::Instant::now() + PORT_TAKEN;
+    loop {
+        match socket::bind_tcp(&config.bind, config.port, options) {
+            Err(error) if error.error.kind() == std::io::ErrorKind::AddrInUse && std::time::Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound,
+        }
+    }
 }
 
 /// The file that tells others the process's number, for as long as it lives.

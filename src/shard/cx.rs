@@ -24,7 +24,7 @@ use crate::shard::slots::SlotMap;
 use crate::shard::waiters::Waiters;
 use crate::shard::watched::Watched;
 use crate::tracking::Tracking;
-use crate::types::{DataType, Object};
+use crate::types::{DataType, Hash, Object};
 
 /// A handler that reads one shard's data.
 pub type ReadFn = fn(&mut ReadCx<'_>, Args<'_>, &mut Reply) -> Result<(), CommandError>;
@@ -127,9 +127,29 @@ impl Observers<'_> {
         self.fields_expired(db, key);
     }
 
+    /// Takes some of the fields that are due out of a hash, and says so; how many there were.
+    pub fn expire_fields(
+        &mut self,
+        db: DbIndex,
+        key: &[u8],
+        object: &mut Object,
+        now: Millis,
+        fields_max: usize,
+    ) -> usize {
+        self.fields_expired(db, key);
+        let Some(hash) = Hash::of_mut(object) else { return 0 };
+        let mut names = Vec::new();
+        let logged = self.effects.is_active();
+        let expired = hash.expire(now, fields_max, |field| names.extend(logged.then(|| field.to_vec())));
+        if !names.is_empty() {
+            self.effects.fields_expired(db, key, &names);
+        }
+        expired
+    }
+
     /// The same of parts of a key.
     #[inline]
-    pub fn fields_expired(&mut self, db: DbIndex, key: &[u8]) {
+    fn fields_expired(&mut self, db: DbIndex, key: &[u8]) {
         self.waiters.signal(db, key);
         self.watched.touch(db, key);
         self.tracking.changed(key, true);
@@ -356,11 +376,32 @@ pub struct Env<'e> {
     buried: Option<Object>,
     events: [Option<&'static str>; 3],
     touched: bool,
+    logged: bool,
+    gone: Option<Gone>,
+}
+
+/// Fields of a hash whose time had come when a command looked at it.
+struct Gone {
+    fields: Vec<Vec<u8>>,
+    none_left: bool,
 }
 
 impl<'e> Env<'e> {
     fn new(config: &'e Config, now: Now, rng: &'e mut Rng, changes: u64) -> Env<'e> {
-        Env { config, now, rng, changes, buried: None, events: [None; 3], touched: false }
+        Env { config, now, rng, changes, buried: None, events: [None; 3], touched: false, logged: false, gone: None }
+    }
+
+    /// Takes those of these fields that are due out of a hash, and a few others, and counts them as changes. Then a writer may go on
+    /// with these fields as if there were no deadlines.
+    #[inline]
+    pub fn settle<'f>(&mut self, hash: &mut Hash, fields: impl IntoIterator<Item = &'f [u8]>) {
+        let (logged, mut names) = (self.logged, Vec::new());
+        let expired = hash.settle(self.now.millis(), fields, |field| names.extend(logged.then(|| field.to_vec())));
+        if expired > 0 {
+            self.changed(expired as u64);
+            self.event("hexpired");
+            self.gone = logged.then(|| Gone { fields: names, none_left: hash.is_empty() });
+        }
     }
 
     /// Leaves what a value has given up to be freed in slices.
@@ -494,6 +535,7 @@ impl<'a> WriteCx<'a> {
                     }
                 }
                 let mut env = Env::new(config, *now, rng, 0);
+                env.logged = observers.effects.is_active();
                 let outcome = entry.with_object(|object| {
                     let value = T::of_mut(object)?;
                     let before = value.next_expiry();
@@ -503,7 +545,7 @@ impl<'a> WriteCx<'a> {
                 metrics.changes += env.changes;
                 let told = env.events;
                 let is_news = env.is_news();
-                let buried = env.buried;
+                let (buried, gone) = (env.buried, env.gone);
                 let (result, dead, before, after) = outcome.flatten().ok_or(CommandError::WrongType)?;
                 for event in told.into_iter().flatten() {
                     events.note(config, class_of(T::NAME), event, *index, key);
@@ -521,6 +563,9 @@ impl<'a> WriteCx<'a> {
                 }
                 if is_news {
                     observers.changed(*index, key);
+                }
+                if let Some(Gone { fields, none_left }) = gone {
+                    observers.effects.fields_expired_and_counted(*index, key, &fields, none_left && !dead);
                 }
                 return Ok(Some(result));
             }

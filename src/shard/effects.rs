@@ -70,6 +70,8 @@ pub struct Effects {
     provisional: bool,
     open: Epoch,
     durable: Epoch,
+    /// What the log says of that.
+    said_synced: Epoch,
     /// Somebody waits until this one is safe.
     wanted: Epoch,
     /// Plans that are told when an epoch is.
@@ -97,8 +99,10 @@ impl Effects {
         self.touched.clear();
         self.need = 0;
         self.unsafe_keys.clear();
+        self.provisional = false;
         self.open = open;
         self.durable = open.saturating_sub(1);
+        self.said_synced = self.durable;
     }
 
     /// Whether reads are to tell which epoch they have seen something of.
@@ -121,9 +125,19 @@ impl Effects {
         if self.active && !self.provisional { self.durable } else { Epoch::MAX }
     }
 
-    /// The log is whole from now on: a snapshot of what was there before it is safe.
-    pub fn set_whole(&mut self) {
-        self.provisional = false;
+    /// All up to this one are on the disks of all shards, together with what was there before the log began.
+    pub fn synced_epoch(&self) -> Epoch {
+        self.durable
+    }
+
+    /// Whether the log has not said yet which epoch that is.
+    pub fn is_news_synced(&mut self) -> bool {
+        !self.provisional && std::mem::replace(&mut self.said_synced, self.durable) < self.durable
+    }
+
+    /// Whether this epoch is on the disks.
+    pub fn is_safe(&self, epoch: Epoch) -> bool {
+        self.active && !self.provisional && epoch <= self.durable
     }
 
     /// Ends an epoch: whatever comes from now on belongs to the next. `line` is the annotation that says so in the log.
@@ -266,6 +280,24 @@ impl Effects {
         self.expired(db, key);
     }
 
+    /// Fields of a hash are gone because their time had come.
+    pub fn fields_expired(&mut self, db: DbIndex, key: &[u8], fields: &[Vec<u8>]) {
+        let need = self.need;
+        let words: Vec<&[u8]> = [b"HDEL", key].into_iter().chain(fields.iter().map(Vec::as_slice)).collect();
+        self.emit(db, words.into_iter());
+        self.need = need;
+    }
+
+    /// The same, where the command that found them counts each as a change. If none was left, the command goes on with a key that
+    /// another server has removed by now: it is logged as it is in the end.
+    pub fn fields_expired_and_counted(&mut self, db: DbIndex, key: &[u8], fields: &[Vec<u8>], none_left: bool) {
+        self.logged_changes += fields.len() as u64;
+        self.fields_expired(db, key, fields);
+        if none_left {
+            self.say_state(db, key);
+        }
+    }
+
     /// A key has changed, come or gone.
     #[inline]
     pub fn changed(&mut self, db: DbIndex, key: &[u8]) {
@@ -348,9 +380,18 @@ fn write<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = &'a [u8]>) {
 }
 
 impl Shard {
+    /// The log is whole from now on: a snapshot of what was there before it is safe.
+    pub fn log_is_whole(&mut self) {
+        self.effects.provisional = false;
+        self.epoch_is_durable(self.effects.durable);
+    }
+
     /// All up to this epoch are on the disks of all shards.
     pub fn epoch_is_durable(&mut self, epoch: Epoch) {
         self.effects.set_durable(epoch);
+        if self.effects.provisional {
+            return;
+        }
         let safe = self.effects.waiting.extract_if(.., |(awaited, _)| *awaited <= epoch).collect::<Vec<_>>();
         for (_, plan) in safe {
             self.tell_plan(plan, Told::Answer(Ok("OK")));

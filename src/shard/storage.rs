@@ -325,6 +325,9 @@ impl Shard {
         if self.config.aof_timestamp_enabled {
             annotation::push_time(&mut line, unix_ms / 1000);
         }
+        if self.effects.is_news_synced() {
+            annotation::push_synced(&mut line, self.effects.synced_epoch());
+        }
         self.effects.close_epoch(cut.epoch, &line);
         if cut.switch {
             self.effects.begin_file();

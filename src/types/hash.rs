@@ -421,9 +421,9 @@ impl Hash {
         }
     }
 
-    /// Takes out fields whose time has come, `fields_max` at most; how many there were.
+    /// Takes out fields whose time has come, `fields_max` at most, and shows each; how many there were.
     #[inline]
-    pub fn expire(&mut self, now: Millis, fields_max: usize) -> usize {
+    pub fn expire(&mut self, now: Millis, fields_max: usize, mut gone: impl FnMut(&[u8])) -> usize {
         if self.deadlines().is_none() {
             return 0;
         }
@@ -435,26 +435,38 @@ impl Hash {
         {
             let (_, field) = deadlines.by_time.first().cloned().expect("it was just there");
             self.remove(&field);
+            gone(&field);
             expired += 1;
         }
         expired
     }
 
-    /// Takes out those of these fields whose time has come, and a few others that are due; how many there were. Then a writer may
-    /// go on with these fields as if there were no deadlines.
+    /// Takes out those of these fields whose time has come, and a few others that are due, and shows each; how many there were. Then
+    /// a writer may go on with these fields as if there were no deadlines.
     #[inline]
-    pub fn settle<'f>(&mut self, now: Millis, fields: impl IntoIterator<Item = &'f [u8]>) -> usize {
-        if self.next_expiry().is_none_or(|due| due > now) { 0 } else { self.settle_due(now, fields) }
+    pub fn settle<'f>(
+        &mut self,
+        now: Millis,
+        fields: impl IntoIterator<Item = &'f [u8]>,
+        gone: impl FnMut(&[u8]),
+    ) -> usize {
+        if self.next_expiry().is_none_or(|due| due > now) { 0 } else { self.settle_due(now, fields, gone) }
     }
 
     #[cold]
-    fn settle_due<'f>(&mut self, now: Millis, fields: impl IntoIterator<Item = &'f [u8]>) -> usize {
+    fn settle_due<'f>(
+        &mut self,
+        now: Millis,
+        fields: impl IntoIterator<Item = &'f [u8]>,
+        mut gone: impl FnMut(&[u8]),
+    ) -> usize {
         /// Some 20 µs of work.
         const OTHERS_MAX: usize = 64;
-        let mut expired = self.expire(now, OTHERS_MAX);
+        let mut expired = self.expire(now, OTHERS_MAX, &mut gone);
         for field in fields {
             if self.deadline(field).is_some_and(|due| due <= now) {
                 self.remove(field);
+                gone(field);
                 expired += 1;
             }
         }
@@ -492,7 +504,7 @@ mod tests {
             let mut now = 0;
             for _ in 0..rng.below(120) {
                 now += rng.range(0..=2);
-                let due = hash.expire(Millis(now), usize::MAX);
+                let due = hash.expire(Millis(now), usize::MAX, |_| {});
                 let before = model.len();
                 model.retain(|_, (_, due)| due.is_none_or(|due| due > now));
                 assert_eq!(due, before - model.len());

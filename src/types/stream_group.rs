@@ -94,9 +94,11 @@ impl Group {
         self.entries_read = entries_read;
     }
 
-    /// XCLAIM LASTID: the group has read at least up to this name.
-    pub fn raise_last_id(&mut self, id: StreamId) {
+    /// XCLAIM LASTID: the group has read at least up to this name; false if that is nothing new.
+    pub fn raise_last_id(&mut self, id: StreamId) -> bool {
+        let raised = id > self.last_id;
         self.last_id = self.last_id.max(id);
+        raised
     }
 
     /// An entry of the stream has been read by this group.

@@ -234,9 +234,13 @@ fn check_with_memory(file: &[u8], rng: &mut Rng, limits: Limits) -> Option<Reaso
 fn one_case(seed: u64, samples: &[Vec<u8>], limits: Limits) -> Option<Reason> {
     let mut rng = Rng::seed(seed);
     let mut file = if rng.chance(1, 2) { rng.pick(samples).clone() } else { made(&mut rng) };
+    // A damaged version hides all else.
+    let version = if rng.chance(1, 10) { 0 } else { file.len().min(9) };
+    let mut records = file.split_off(version);
     for _ in 0..1 + rng.below(3) {
-        mutate(&mut rng, &mut file);
+        mutate(&mut rng, &mut records);
     }
+    file.extend(records);
     check_with_memory(&file, &mut rng, limits)
 }
 
@@ -301,7 +305,7 @@ fn the_mutations_reach_most_reasons() {
     let samples = samples();
     let ends: std::collections::BTreeSet<String> =
         (0..1500).map(|seed| kind(one_case(seed, &samples, limits()))).collect();
-    for wanted in ["read to the end", "NotRdb", "Version", "EndsEarly", "Module", "Checksum"] {
+    for wanted in ["read to the end", "NotRdb", "EndsEarly", "Module", "Checksum"] {
         assert!(ends.contains(wanted), "{wanted} is not among {ends:#?}");
     }
     assert!(ends.len() >= 20, "{ends:#?}");

@@ -129,6 +129,47 @@ impl Server {
         assert!(self.wait_until_ready(), "did not start again:\n{}", tail(&self.log(), 30));
     }
 
+    /// As [`Server::restart`], with further directives, which win over those it had.
+    pub fn restart_with(&mut self, directives: &[&str]) {
+        self.args.extend(directives.iter().map(|word| word.to_string()));
+        self.restart();
+    }
+
+    /// Further directives for the next start.
+    pub fn args(&mut self, directives: &[&str]) {
+        self.args.extend(directives.iter().map(|word| word.to_string()));
+    }
+
+    /// Starts it, and kills it after this long.
+    pub fn start_and_kill(&mut self, after: Duration) {
+        self.process = spawn(&self.program, &self.args, self.port, &self.dir);
+        std::thread::sleep(after);
+        self.kill();
+    }
+
+    /// Waits until it has left by itself.
+    pub fn wait_until_gone(&mut self) {
+        let until = Instant::now() + STOP_TIMEOUT;
+        while self.is_running() {
+            assert!(Instant::now() < until, "process {} is still there", self.pid());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts it again, expecting that it refuses: its exit status. Panics if it gets ready, or takes too long.
+    pub fn restart_refused(&mut self) -> ExitStatus {
+        self.process = spawn(&self.program, &self.args, self.port, &self.dir);
+        let until = Instant::now() + READY_TIMEOUT;
+        while Instant::now() < until {
+            if let Some(status) = self.process.try_wait().expect("our own child can be waited for") {
+                return status;
+            }
+            assert!(!self.log().contains("Ready to accept connections"), "it started:\n{}", tail(&self.log(), 30));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        panic!("it neither starts nor refuses to:\n{}", tail(&self.log(), 30));
+    }
+
     /// Sends a signal by its name, such as `INT`, `STOP` or `CONT`.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();

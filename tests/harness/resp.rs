@@ -111,6 +111,15 @@ impl Client {
         self.reply()
     }
 
+    /// As [`Client::command`]; none if there is no reply within so many seconds. The connection is of no use then.
+    pub fn command_within<A: AsRef<[u8]>>(&mut self, argv: &[A], secs: u64) -> Option<Value> {
+        self.send(argv);
+        let stream = self.reader.get_ref();
+        stream.set_read_timeout(Some(Duration::from_secs(secs))).expect("a timeout can be set");
+        let ready = self.reader.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        ready.then(|| self.reply())
+    }
+
     /// One command as a line of words: for argv without spaces.
     pub fn line(&mut self, words: &str) -> Value {
         self.command(&words.split_whitespace().collect::<Vec<_>>())

@@ -11,8 +11,10 @@ mod values;
 
 mod aof;
 mod check;
+mod crash;
 mod rdb_files;
 mod rdb_samples;
+mod restart;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -31,6 +31,11 @@ pub enum Annotation {
         /// Its number there.
         number: u64,
     },
+    /// `#SYNCED`: this epoch is on the disks of all shards.
+    Synced {
+        /// Which.
+        number: u64,
+    },
     /// Anything else.
     Other,
 }
@@ -51,6 +56,7 @@ impl Annotation {
             Some(b"#EPOCH") => parse_epoch(line),
             Some(b"#TS") => field(line, 1).and_then(parse_u64).map(|unix_s| Annotation::Time { unix_s }),
             Some(b"#TXN") => parse_transaction(line),
+            Some(b"#SYNCED") => field(line, 1).and_then(parse_u64).map(|number| Annotation::Synced { number }),
             _ => None,
         };
         known.unwrap_or(Annotation::Other)
@@ -64,6 +70,11 @@ pub fn push_epoch(out: &mut Vec<u8>, epoch: Epoch) {
     out.push(b':');
     push_u64(out, epoch.unix_ms);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the line that says which epoch is on the disks of all shards.
+pub fn push_synced(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(format!("#SYNCED:{number}\r\n").as_bytes());
 }
 
 /// Appends Redis's line of the time.

@@ -50,6 +50,8 @@ pub struct FileSum {
     pub epochs: Vec<Closed>,
     /// Its lines of time outside of transactions, in the file's order.
     pub times: Vec<Time>,
+    /// The latest epoch that it says is on the disks of all shards, also behind damage; 0 if none.
+    pub synced: u64,
     /// Commands, also those of a transaction that has no end; MULTI and EXEC are commands.
     pub records: u64,
     /// Where it may be cut to be whole.
@@ -154,6 +156,7 @@ impl FileScan {
             sum: FileSum {
                 epochs: Vec::new(),
                 times: Vec::new(),
+                synced: 0,
                 records: 0,
                 valid_up_to: offset,
                 len: offset,
@@ -203,6 +206,9 @@ impl FileScan {
                 Item::Annotation { at, annotation: Annotation::Epoch(epoch), .. } => {
                     self.sum.epochs.push(Closed { epoch, end: at.end });
                 }
+                Item::Annotation { annotation: Annotation::Synced { number }, .. } => {
+                    self.sum.synced = self.sum.synced.max(number);
+                }
                 Item::Annotation { at, annotation: Annotation::Time { unix_s }, .. } => {
                     self.sum.times.push(Time { unix_s, at: at.start });
                 }
@@ -236,6 +242,9 @@ impl FileScan {
                     Ok(Item::NeedMore) => return,
                     Ok(Item::Annotation { annotation: Annotation::Epoch(epoch), in_transaction: false, .. }) => {
                         behind.epochs = Some((behind.epochs.map_or(epoch, |(first, _)| first), epoch));
+                    }
+                    Ok(Item::Annotation { annotation: Annotation::Synced { number }, .. }) => {
+                        self.sum.synced = self.sum.synced.max(number);
                     }
                     Ok(_) => {}
                     Err(damage) => break damage,
