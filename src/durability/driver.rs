@@ -519,16 +519,17 @@ async fn write_pieces<D: Disk>(
             Err(Err(())) => return Err(io::Error::other("it was given up")),
         }
     };
-    let mut sum = body;
+    let mut checksum = body.crc64();
     if file.whole {
         let version = rdb::version(version);
-        sum = Sum::of(&version).then(opening.sum()).then(body);
+        let end = rdb::end(Sum::of(&version).then(opening.sum()).then(body), file.checksum);
         write(&out, version.to_vec(), 0).await?;
-        at = write(&out, rdb::end(sum, file.checksum).to_vec(), at).await?;
+        at = write(&out, end.to_vec(), at).await?;
+        checksum = stored(&end);
     }
     out.sync_data().await?;
     out.close().await;
-    Ok(Written { bytes: at, checksum: sum.crc64(), version })
+    Ok(Written { bytes: at, checksum, version })
 }
 
 async fn write<F: DiskFile>(file: &F, bytes: Vec<u8>, at: u64) -> io::Result<u64> {
@@ -655,10 +656,17 @@ async fn merge<D: Disk>(disk: &D, parts: Vec<(PathBuf, Written)>, into: Snapshot
         }
         part.close().await;
     }
-    at = write(&out, rdb::end(sum, into.checksum).to_vec(), at).await?;
+    let end = rdb::end(sum, into.checksum);
+    at = write(&out, end.to_vec(), at).await?;
     out.sync_data().await?;
     out.close().await;
-    Ok(Written { bytes: at, checksum: sum.crc64(), version })
+    Ok(Written { bytes: at, checksum: stored(&end), version })
+}
+
+/// The checksum that a file ends with: it sums up the mark in front of it too.
+fn stored(end: &[u8; rdb::file_writer::END_BYTES]) -> u64 {
+    let (_, sum) = end.split_last_chunk().expect("eight bytes behind the mark");
+    u64::from_le_bytes(*sum)
 }
 
 /// The operating system's words for an error, without its number, as Redis gives them.

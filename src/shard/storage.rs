@@ -85,7 +85,7 @@ pub struct SnapshotFile {
 pub struct Written {
     /// Its length.
     pub bytes: u64,
-    /// The sum of all before its end.
+    /// The checksum that it ends with, 0 if checksums are off; of a part without an end, the sum of all of it.
     pub checksum: u64,
     /// The version of the format that it needs.
     pub version: u16,

@@ -432,3 +432,49 @@ fn a_log_that_ends_in_a_transaction_is_loaded_up_to_it() {
     let found = strings(&mut server.connect());
     assert_eq!(found.into_keys().map(|(_, key)| key).collect::<Vec<_>>(), ["k1", "l1"]);
 }
+
+/// The files of our own server, through every subcommand and into redis-server.
+#[test]
+fn files_of_the_server_are_checked_and_become_files_of_redis() {
+    let directives = ["--appendonly", "yes", "--dbfilename", "d.rdb"];
+    let mut server = Server::annulus(3, &directives);
+    let mut client = server.connect();
+    for n in 0..300 {
+        client.command(&["SELECT", &(n % 3).to_string()]);
+        client.command(&["SET", &format!("key:{}", n % 80), &n.to_string()]);
+        match n {
+            100 => drop(client.command(&["FLUSHDB"])),
+            150 => drop(client.command(&["MSET", "a", "1", "b", "2", "c", "3", "d", "4"])),
+            200 => drop(client.command(&["SWAPDB", "0", "1"])),
+            _ => {}
+        }
+    }
+    assert_eq!(client.command(&["SAVE"]).text(), "OK");
+    let expected = strings(&mut client);
+    server.stop();
+    let (logs, one) = (server.dir().join("appendonlydir"), server.dir().join("one"));
+    // A folder of its own: Redis reads the manifest of `appendonlydir` also when it is to have no log, and refuses ours.
+    let plain = server.dir().join("plain");
+    fs::create_dir(&plain).expect("the folder is writable");
+    let (snapshot, rdb) = (server.dir().join("d.rdb.manifest"), plain.join("one.rdb"));
+    for path in [&logs, &snapshot] {
+        let (code, words) = annulus(&["check", shown(path)]);
+        assert_eq!(code, Some(0), "{words}");
+    }
+    for (from, to) in [(&logs, &one), (&snapshot, &rdb)] {
+        let (code, words) = annulus(&["convert", shown(from), shown(to)]);
+        assert_eq!(code, Some(0), "{words}");
+    }
+    let Some(redis) = redis_on(&one) else { return };
+    assert_eq!(strings(&mut redis.connect()), expected, "of the logs");
+    let Some(redis) = Server::redis(&["--dir", shown(&plain), "--dbfilename", "one.rdb"]) else { return };
+    assert_eq!(strings(&mut redis.connect()), expected, "of the snapshot");
+
+    // Now as it was a moment ago, which is a folder that the server goes on from.
+    let back = server.dir().join("back");
+    let (code, words) = annulus(&["restore", "--to", "4102444800", shown(&logs), shown(&back)]);
+    assert_eq!(code, Some(0), "{words}");
+    let dir = shown(server.dir());
+    let again = Server::annulus(2, &["--appendonly", "yes", "--dir", dir, "--appenddirname", "back"]);
+    assert_eq!(strings(&mut again.connect()), expected, "restored");
+}
