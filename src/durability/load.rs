@@ -276,15 +276,20 @@ impl Into<'_> {
                 Found::Run(run) => {
                     let bytes = scanner.bytes(run.at.clone());
                     // A transaction that turns out to have no end must not have begun.
-                    if transaction.is_empty() && !scanner.in_transaction() {
-                        self.replayer.run(bytes).map_err(|error| refused(&run.at, &error))?;
-                    } else {
-                        transaction.extend_from_slice(bytes);
-                        if !scanner.in_transaction() {
-                            self.replayer.run(&transaction).map_err(|error| refused(&run.at, &error))?;
+                    let whole = scanner.valid_up_to().clamp(run.at.start, run.at.end) - run.at.start;
+                    let (whole, begun) = bytes.split_at(usize::try_from(whole).unwrap_or(usize::MAX));
+                    if !whole.is_empty() {
+                        let ran = if transaction.is_empty() {
+                            self.replayer.run(whole)
+                        } else {
+                            transaction.extend_from_slice(whole);
+                            let ran = self.replayer.run(&transaction);
                             transaction.clear();
-                        }
+                            ran
+                        };
+                        ran.map_err(|error| refused(&run.at, &error))?;
                     }
+                    transaction.extend_from_slice(begun);
                     host.pause().await;
                 }
                 Found::Annotation { .. } => {}
