@@ -364,7 +364,9 @@ impl<H: Host + 'static> Driver<H> {
         let pieces = Rc::new(Pieces::default());
         self.snapshot = Some(Rc::clone(&pieces));
         let (disk, done) = (self.host.disk(), Rc::clone(&self.done));
-        let incremental = shard.config.rdb_save_incremental_fsync;
+        let config = &shard.config;
+        let incremental =
+            if file.aof_base { config.aof_rewrite_incremental_fsync } else { config.rdb_save_incremental_fsync };
         self.host.spawn(async move {
             let result = write_snapshot(&*disk, &pieces, &file, incremental).await;
             done.borrow_mut().push(Done::SnapshotEnded(asker, number, result));
