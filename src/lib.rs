@@ -24,12 +24,13 @@
 //! | [`config`], [`metrics`] | the table of directives and their values; what a shard counts |
 //! | [`keyspace`] | one shard's keys: lookup, expiry, scan, snapshots without fork |
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
-//! | [`persist`] | what values look like outside of the process: RDB values and files, and the payloads of DUMP |
+//! | [`persist`] | what values and logs look like outside of the process: RDB, AOF, manifests, the payloads of DUMP |
 //! | [`session`] | one connection's state, and its replies in request order |
 //! | [`pubsub`] | who listens to which channel, here and on which other shards |
 //! | [`tracking`] | which clients may have copies of which keys, and how none of them is stale |
 //! | [`shard`] | one core's keys, sessions and counts; every message that crosses cores |
 //! | [`txn`] | commands over several shards and transactions: plans of calls, and how they are put in one order |
+//! | [`durability`] | logs, snapshots and loading: who moves bytes to and from the disk, and who decides when |
 //! | [`commands`] | the table and the handlers, a file per family |
 //! | [`dispatch`] | the gate, then: run it here, elsewhere, or as a plan |
 //! | [`net`] | a core's event loop: sockets, mailboxes, timers |
@@ -40,6 +41,7 @@
 //! ```text
 //! socket > net/reactor > resp/parse > dispatch/gate > row > owner is this core? call it : shard/message over rt/mesh
 //!                        owner's core: WriteCx > commands/string::set > keyspace/db
+//!                                      shard/effects > durability/driver > files (holds the reply back while it must)
 //! socket < net/reactor < session/outbox < reply bytes, already in the client's RESP version
 //! ```
 //!
@@ -51,9 +53,10 @@
 //! - Below `rt` nothing reads a clock, touches a file or draws a random number that it was not handed.
 //! - Unsafe code is denied, except in the leaves that say why: `keyspace::record` and files of `rt`.
 //! - A broken invariant stops the process with a report. A store that broke half-way through a write must not go on.
+//! - What the log is told means the same whenever it is run again; the end of an epoch is one instant on all shards: [`durability`].
 //! - One order of all commands and transactions explains what every client sees; how, is told in [`txn`].
 //!
-//! Absent so far: persistence, replication, scripts. The layers leave room for each; the README says what users can expect today.
+//! Absent so far: replication, scripts. The layers leave room for each; the README says what users can expect today.
 
 pub mod base;
 pub mod commands;

@@ -206,7 +206,8 @@ pub static FILE_ONLY: &[FileOnly] = &[
 
 use Effect::{Accepted, Works};
 
-const NO_DISK: Effect = Accepted("persistence is not there yet and nothing is written to disk");
+const ALWAYS_RDB: Effect = Accepted("a rewritten log always starts with a snapshot");
+const NO_SYNC_FILES: Effect = Accepted("there are no files for replicas");
 const NO_REPLICAS: Effect = Accepted("replication is not there yet");
 const NO_CLUSTER: Effect = Accepted("cluster mode is not there yet");
 const NO_TLS: Effect = Accepted("TLS is not there yet, so no TLS port is opened");
@@ -449,7 +450,7 @@ directives! {
     rdb_single_file "rdb-single-file": bool = "no", YesNo, Live, Works;
         "Write snapshots as one file, which any server loads, instead of one for each shard"
     rdbchecksum "rdbchecksum": bool = "yes", YesNo, AtStart, Works; "Put a checksum at the end of snapshots"
-    rdb_del_sync_files "rdb-del-sync-files": bool = "no", YesNo, Live, NO_DISK;
+    rdb_del_sync_files "rdb-del-sync-files": bool = "no", YesNo, Live, NO_SYNC_FILES;
         "Delete snapshots that were made for replication only"
     rdb_save_incremental_fsync "rdb-save-incremental-fsync": bool = "yes", YesNo, Live, Works;
         "Write snapshots through to the disk bit by bit"
@@ -470,11 +471,11 @@ directives! {
         "Size of the append-only file below which it is not rewritten"
     aof_load_truncated "aof-load-truncated": bool = "yes", YesNo, Live, Works;
         "Load an append-only file whose last record is cut off"
-    aof_use_rdb_preamble "aof-use-rdb-preamble": bool = "yes", YesNo, Live, NO_DISK;
+    aof_use_rdb_preamble "aof-use-rdb-preamble": bool = "yes", YesNo, Live, ALWAYS_RDB;
         "Let a rewritten append-only file start with a snapshot"
-    aof_timestamp_enabled "aof-timestamp-enabled": bool = "no", YesNo, Live, NO_DISK;
+    aof_timestamp_enabled "aof-timestamp-enabled": bool = "no", YesNo, Live, Works;
         "Write the time into the append-only file"
-    aof_rewrite_incremental_fsync "aof-rewrite-incremental-fsync": bool = "yes", YesNo, Live, NO_DISK;
+    aof_rewrite_incremental_fsync "aof-rewrite-incremental-fsync": bool = "yes", YesNo, Live, Works;
         "Write a rewritten append-only file through to the disk bit by bit"
     aof_disable_auto_gc "aof-disable-auto-gc": bool = "no", YesNo, Live, Works;
         "Keep append-only files that are no longer needed"

@@ -29,7 +29,11 @@ mod service;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
+mod simulation_durability;
+#[cfg(test)]
 mod simulation_effects;
+#[cfg(test)]
+mod simulation_machine;
 #[cfg(test)]
 mod simulation_pubsub;
 #[cfg(test)]

@@ -364,7 +364,9 @@ impl<H: Host + 'static> Driver<H> {
         let pieces = Rc::new(Pieces::default());
         self.snapshot = Some(Rc::clone(&pieces));
         let (disk, done) = (self.host.disk(), Rc::clone(&self.done));
-        let incremental = shard.config.rdb_save_incremental_fsync;
+        let config = &shard.config;
+        let incremental =
+            if file.aof_base { config.aof_rewrite_incremental_fsync } else { config.rdb_save_incremental_fsync };
         self.host.spawn(async move {
             let result = write_snapshot(&*disk, &pieces, &file, incremental).await;
             done.borrow_mut().push(Done::SnapshotEnded(asker, number, result));
@@ -546,7 +548,7 @@ async fn simple<D: Disk>(disk: &D, job: Job) -> Box<dyn Any + Send> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             listed => listed,
         }),
-        Job::CreateFolder(folder) => Box::new(disk.create_dir_all(&folder).await),
+        Job::CreateFolder(folder) => Box::new(create_folder(disk, &folder).await),
         Job::Replace(path, bytes) => Box::new(replace(disk, &path, bytes).await),
         Job::SyncFolder(folder) => Box::new(disk.sync_dir(&folder).await),
         Job::Shorten(files) => Box::new(shorten(disk, files).await),
@@ -575,6 +577,12 @@ async fn read<D: Disk>(disk: &D, path: &Path) -> io::Result<Option<Vec<u8>>> {
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a folder whose name is durable: what is made durable inside of one that is not goes with it.
+async fn create_folder<D: Disk>(disk: &D, folder: &Path) -> io::Result<()> {
+    disk.create_dir_all(folder).await?;
+    disk.sync_dir(folder_of(folder)).await
 }
 
 /// Gives a file a new content in one step.

@@ -275,17 +275,21 @@ impl Into<'_> {
                 }
                 Found::Run(run) => {
                     let bytes = scanner.bytes(run.at.clone());
-                    // A transaction that turns out to have no end must not have begun; what stands before it counts.
+                    // A transaction that turns out to have no end must not have begun.
                     let whole = scanner.valid_up_to().clamp(run.at.start, run.at.end) - run.at.start;
-                    let (whole, open) = bytes.split_at(whole as usize);
-                    if transaction.is_empty() && !whole.is_empty() {
-                        self.replayer.run(whole).map_err(|error| refused(&run.at, &error))?;
-                    } else if !whole.is_empty() {
-                        transaction.extend_from_slice(whole);
-                        self.replayer.run(&transaction).map_err(|error| refused(&run.at, &error))?;
-                        transaction.clear();
+                    let (whole, begun) = bytes.split_at(usize::try_from(whole).unwrap_or(usize::MAX));
+                    if !whole.is_empty() {
+                        let ran = if transaction.is_empty() {
+                            self.replayer.run(whole)
+                        } else {
+                            transaction.extend_from_slice(whole);
+                            let ran = self.replayer.run(&transaction);
+                            transaction.clear();
+                            ran
+                        };
+                        ran.map_err(|error| refused(&run.at, &error))?;
                     }
-                    transaction.extend_from_slice(open);
+                    transaction.extend_from_slice(begun);
                     host.pause().await;
                 }
                 Found::Annotation { .. } => {}

@@ -304,10 +304,16 @@ impl SimDisk {
     }
 }
 
+/// The current folder has one name here.
+fn plain(path: &Path) -> &Path {
+    path.strip_prefix(".").unwrap_or(path)
+}
+
 impl Disk for SimDisk {
     type File = SimFile;
 
     async fn open(&self, path: &Path, how: Open) -> io::Result<SimFile> {
+        let path = plain(path);
         self.begin(Some(Call::Open)).await?;
         let mut state = self.state.borrow_mut();
         state.folder_of(path)?;
@@ -332,6 +338,8 @@ impl Disk for SimDisk {
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let from = plain(from);
+        let to = plain(to);
         self.begin(Some(Call::Name)).await?;
         let mut state = self.state.borrow_mut();
         state.folder_of(to)?;
@@ -346,6 +354,7 @@ impl Disk for SimDisk {
     }
 
     async fn remove(&self, path: &Path) -> io::Result<()> {
+        let path = plain(path);
         self.begin(Some(Call::Name)).await?;
         let mut state = self.state.borrow_mut();
         match state.names.get(path) {
@@ -359,6 +368,7 @@ impl Disk for SimDisk {
     }
 
     async fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        let folder = plain(folder);
         self.begin(None).await?;
         let state = self.state.borrow();
         match state.names.get(folder) {
@@ -372,6 +382,7 @@ impl Disk for SimDisk {
     }
 
     async fn create_dir_all(&self, folder: &Path) -> io::Result<()> {
+        let folder = plain(folder);
         self.begin(None).await?;
         let mut state = self.state.borrow_mut();
         let mut all: Vec<&Path> = folder.ancestors().collect();
@@ -387,6 +398,7 @@ impl Disk for SimDisk {
     }
 
     async fn sync_dir(&self, folder: &Path) -> io::Result<()> {
+        let folder = plain(folder);
         let before = self.state.borrow().next_change;
         self.begin(Some(Call::SyncDir)).await?;
         let mut state = self.state.borrow_mut();
@@ -405,6 +417,7 @@ impl Disk for SimDisk {
     }
 
     async fn exists(&self, path: &Path) -> io::Result<bool> {
+        let path = plain(path);
         self.begin(None).await?;
         Ok(self.state.borrow().names.contains_key(path))
     }

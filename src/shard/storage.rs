@@ -292,6 +292,9 @@ pub struct Storage {
     pub arrived: u64,
     /// Bytes that this shard has loaded so far, and that it is to load.
     pub loading: (u64, u64),
+    /// Shown the shard as it is at each cut.
+    #[cfg(test)]
+    pub on_cut: Option<fn(&Shard, Epoch)>,
 }
 
 impl Shard {
@@ -339,6 +342,10 @@ impl Shard {
             let entries: Arc<dyn EntrySink> = sink.clone();
             self.begin_snapshot(Millis(cut.unix_ms), &entries);
             self.storage.sink = Some(sink);
+        }
+        #[cfg(test)]
+        if let Some(look) = self.storage.on_cut {
+            look(self, cut.epoch);
         }
     }
 
