@@ -396,7 +396,8 @@ impl World {
                 let newest = numbers.iter().copied().max().unwrap_or(0);
                 let after = self.trails[other].after(newest);
                 for (at, number) in numbers.iter().enumerate() {
-                    let expected = after.get(&trail_key('t', other, at as u64)).map_or(0, |t| Trail::newest([t].into_iter()));
+                    let expected =
+                        after.get(&trail_key('t', other, at as u64)).map_or(0, |t| Trail::newest([t].into_iter()));
                     assert_eq!(*number, expected, "{context}: {client} reads {numbers:?} of {other}");
                 }
                 self.promise(waits, other, newest);
@@ -470,7 +471,11 @@ impl World {
         let at = now().millis();
         let living = |contents: &Contents| -> Contents {
             let lives = |due: Option<Millis>| due.is_none_or(|due| due > at);
-            contents.iter().filter(|(_, (_, due))| lives(*due)).map(|(key, value)| (key.clone(), value.clone())).collect()
+            contents
+                .iter()
+                .filter(|(_, (_, due))| lives(*due))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect()
         };
         let loaded = living(&machine.contents());
         self.counts.loads += 1;
@@ -492,7 +497,14 @@ impl World {
                         entry.map(|(text, due)| format!("{} {due:?}", text.escape_ascii()))
                     };
                     differ
-                        .map(|key| format!("{}: was {:?}, is {:?}", key.1.escape_ascii(), show(is.get(key)), show(loaded.get(key))))
+                        .map(|key| {
+                            format!(
+                                "{}: was {:?}, is {:?}",
+                                key.1.escape_ascii(),
+                                show(is.get(key)),
+                                show(loaded.get(key))
+                            )
+                        })
                         .collect::<Vec<_>>()
                 };
                 let (cut, differ) = self
@@ -507,7 +519,8 @@ impl World {
         for client in 0..CLIENTS {
             let prefix = format!(":{client}:").into_bytes();
             let mine = loaded.iter().filter(|((db, key), _)| *db == 0 && key[1..].starts_with(&prefix));
-            let mine: BTreeMap<Vec<u8>, Vec<u8>> = mine.map(|((_, key), (text, _))| (key.clone(), text.clone())).collect();
+            let mine: BTreeMap<Vec<u8>, Vec<u8>> =
+                mine.map(|((_, key), (text, _))| (key.clone(), text.clone())).collect();
             let trail = &mut self.trails[client];
             let newest = Trail::newest(mine.values());
             assert_eq!(trail.after(newest), mine, "{context}: a beginning of what client {client} wrote");
@@ -577,7 +590,8 @@ fn play(seed: u64) -> Counts {
         if rng.chance(1, 5) {
             shards = 1 + rng.below(4) as u16;
         }
-        let appendfsync = *rng.pick(&[AppendFsync::Always, AppendFsync::Everysec, AppendFsync::Everysec, AppendFsync::No]);
+        let appendfsync =
+            *rng.pick(&[AppendFsync::Always, AppendFsync::Everysec, AppendFsync::Everysec, AppendFsync::No]);
         let config = Config { appendonly: true, appendfsync, save: Vec::new(), ..Config::default() };
         world.always = appendfsync == AppendFsync::Always;
         let last = life == lives;
@@ -587,7 +601,8 @@ fn play(seed: u64) -> Counts {
         }
         world.faults = !last && rng.chance(1, 5);
         if world.faults {
-            let call = *rng.pick(&[Call::Open, Call::Write, Call::Sync, Call::Sync, Call::Name, Call::SyncDir, Call::SetLen]);
+            let call =
+                *rng.pick(&[Call::Open, Call::Write, Call::Sync, Call::Sync, Call::Name, Call::SyncDir, Call::SetLen]);
             disk.fail(call, rng.below(60), 1 + rng.below(4), *rng.pick(&[EIO, ENOSPC]));
         }
         let mut machine = Machine::start(shards, rng.next_u64(), &config, &disk);
@@ -604,7 +619,9 @@ fn play(seed: u64) -> Counts {
                 "life {life}: {shards} shards, {appendfsync:?}, up {up}, faults {faults}, halted {halted}, killed {is_kill}; \
                  epochs to {last}, safe to {floor}"
             );
-            disk.files().iter().for_each(|path| println!("  {} {:?}", path.display(), disk.content(path).map(|c| c.len())));
+            disk.files()
+                .iter()
+                .for_each(|path| println!("  {} {:?}", path.display(), disk.content(path).map(|c| c.len())));
         }
         world.counts.crashes += 1;
         world.counts.in_load += u64::from(!world.verified);
