@@ -1072,15 +1072,16 @@ impl Conductor {
         let Some((cut, found)) = self.behind.take() else { return Ok(()) };
         let home = self.c.origin().shard;
         let mut files = self.files.clone();
-        let (shorter, gone) = files.trim(&self.config, &cut, &found);
-        if !shorter.is_empty() {
-            let done: std::io::Result<()> = self.job(home, Job::Shorten(shorter)).await;
-            done.map_err(|error| format!("the end of the log that does not count cannot be cut off: {error}"))?;
-        }
+        let (remain, gone) = files.trim(&self.config, &cut, &found);
+        // Before what is in front of them ends whole, and they seem to go on from it.
         if !gone.is_empty() {
             self.write_manifest(&files).await?;
             let done: std::io::Result<()> = self.job(home, Job::Remove(gone)).await;
             done.map_err(|error| error.to_string())?;
+        }
+        if !remain.is_empty() {
+            let done: std::io::Result<()> = self.job(home, Job::Settle(remain)).await;
+            done.map_err(|error| format!("the end of the log cannot be cut off and written again: {error}"))?;
         }
         self.files = files;
         Ok(())

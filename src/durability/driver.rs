@@ -31,7 +31,7 @@ use crate::keyspace::{SnapshotBudget, SnapshotProgress};
 use crate::persist::rdb::{self, Sum};
 use crate::rt::disk::{Disk, DiskFile, Open};
 use crate::shard::Shard;
-use crate::shard::storage::{Job, LogFailure, SnapshotFile, Told, Written};
+use crate::shard::storage::{Job, LogFailure, Remainder, SnapshotFile, Told, Written};
 use crate::shard::waiters::WaiterId;
 
 /// Bytes of the log that are written without waiting for the end of the epoch.
@@ -44,6 +44,8 @@ const RETRY_US: u64 = 500_000;
 const SNAPSHOT_QUEUE_BYTES: usize = 4 << 20;
 /// Bytes of a snapshot's pieces.
 const SNAPSHOT_PIECE_BYTES: usize = 256 * 1024;
+/// Bytes that are copied at a time.
+const COPIED_BYTES: usize = 1 << 20;
 /// How long the walk may hold up one turn of the loop. Nanoseconds.
 const SNAPSHOT_SLICE_NS: u64 = 100_000;
 /// Bytes after which a snapshot that is being written is forced to the disk (`rdb-save-incremental-fsync`).
@@ -551,7 +553,7 @@ async fn simple<D: Disk>(disk: &D, job: Job) -> Box<dyn Any + Send> {
         Job::CreateFolder(folder) => Box::new(create_folder(disk, &folder).await),
         Job::Replace(path, bytes) => Box::new(replace(disk, &path, bytes).await),
         Job::SyncFolder(folder) => Box::new(disk.sync_dir(&folder).await),
-        Job::Shorten(files) => Box::new(shorten(disk, files).await),
+        Job::Settle(files) => Box::new(settle(disk, files).await),
         Job::Rename(pairs) => Box::new(rename(disk, pairs).await),
         Job::Remove(paths) => Box::new(remove(disk, paths).await),
         Job::Merge { parts, into } => Box::new(merge(disk, parts, into).await),
@@ -608,10 +610,21 @@ async fn rename<D: Disk>(disk: &D, pairs: Vec<(PathBuf, PathBuf)>) -> io::Result
     Ok(())
 }
 
-async fn shorten<D: Disk>(disk: &D, files: Vec<(PathBuf, u64)>) -> io::Result<()> {
-    for (path, len) in files {
+/// What was read from a file need not be on the disk: whoever wrote it was killed before it was synced, or after an fsync had failed, which
+/// no later one makes good. So it is written again before anything counts on it.
+async fn settle<D: Disk>(disk: &D, files: Vec<Remainder>) -> io::Result<()> {
+    for Remainder { path, from, len } in files {
         let file = disk.open(&path, Open::Write).await?;
         file.set_len(len).await?;
+        let mut at = from;
+        while at < len {
+            let most = usize::try_from(len - at).unwrap_or(COPIED_BYTES).min(COPIED_BYTES);
+            let bytes = file.read_at(at, most).await?;
+            if bytes.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at = write(&file, bytes, at).await?;
+        }
         file.sync_data().await?;
         file.close().await;
     }
@@ -630,8 +643,6 @@ async fn remove<D: Disk>(disk: &D, paths: Vec<PathBuf>) -> io::Result<()> {
 
 /// Puts parts of a snapshot into one file.
 async fn merge<D: Disk>(disk: &D, parts: Vec<(PathBuf, Written)>, into: SnapshotFile) -> io::Result<Written> {
-    /// Bytes that are copied at a time.
-    const COPIED_BYTES: usize = 1 << 20;
     let out = disk.open(&into.path, Open::Replace).await?;
     let version = parts.iter().map(|(_, written)| written.version).max().unwrap_or(rdb::VERSION_MIN);
     let mut opening = rdb::BodyWriter::new(false);

@@ -24,7 +24,7 @@ use crate::persist::aof::epochs::{Cut, Ending, FileSum, common_cut};
 use crate::persist::aof::manifest::{self as aof, LogFile, Manifest, Set, Stream};
 use crate::persist::manifest_lines::FileName;
 use crate::persist::snapshot_set::{self, Part, SnapshotSet};
-use crate::shard::storage::{FileKind, LoadFile, LoadPart, Written};
+use crate::shard::storage::{FileKind, LoadFile, LoadPart, Remainder, Written};
 
 /// The files of the log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -193,18 +193,24 @@ impl AofFiles {
         self.manifest.streams.iter().enumerate().map(part).collect()
     }
 
-    /// What lies behind the cut is to go: files and how long each is to be, and files that are to be removed and are named no more.
-    pub fn trim(&mut self, config: &Config, cut: &Cut, found: &[Vec<FileSum>]) -> (Vec<(PathBuf, u64)>, Vec<PathBuf>) {
+    /// What lies behind the cut is to go: gives the files that remain, and those that are to be removed and are named no more.
+    pub fn trim(&mut self, config: &Config, cut: &Cut, found: &[Vec<FileSum>]) -> (Vec<Remainder>, Vec<PathBuf>) {
         let folder = log_folder(config);
-        let (mut shorter, mut gone) = (Vec::new(), Vec::new());
+        let synced = found.iter().flatten().map(|sum| sum.synced).max().unwrap_or(0);
+        let (mut remain, mut gone) = (Vec::new(), Vec::new());
         for ((stream, place), sums) in self.manifest.streams.iter_mut().zip(&cut.places).zip(found) {
-            if sums.get(place.file).is_some_and(|sum| sum.len > place.end) {
-                shorter.push((stream.incremental[place.file].name.in_folder(&folder), place.end));
-            }
             let behind = stream.incremental.split_off((place.file + 1).min(stream.incremental.len()));
             gone.extend(behind.iter().map(|file| file.name.in_folder(&folder)));
+            for (at, (file, sum)) in stream.incremental.iter().zip(sums).enumerate() {
+                let len = if at == place.file { place.end } else { sum.len };
+                let safe = sum.epochs.iter().rfind(|closed| closed.epoch.number <= synced);
+                let from = safe.map_or(0, |closed| closed.end).min(len);
+                if from < sum.len {
+                    remain.push(Remainder { path: file.name.in_folder(&folder), from, len });
+                }
+            }
         }
-        (shorter, gone)
+        (remain, gone)
     }
 }
 

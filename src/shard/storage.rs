@@ -40,8 +40,9 @@ pub enum Job {
     SyncFolder(PathBuf),
     /// Renames files one after the other, then makes the names durable. Answer: `io::Result<()>`.
     Rename(Vec<(PathBuf, PathBuf)>),
-    /// Cuts files to these lengths, and has that on the disk. Answer: `io::Result<()>`.
-    Shorten(Vec<(PathBuf, u64)>),
+    /// Cuts what remains of files to their lengths, writes what may not be on the disk again, and has all of it there. Answer:
+    /// `io::Result<()>`.
+    Settle(Vec<Remainder>),
     /// Removes files; those that are not there are passed over. Answer: `io::Result<()>`.
     Remove(Vec<PathBuf>),
     /// Makes a file that the log goes to from the next cut with [`Cut::switch`] on. Answer: `io::Result<()>`.
@@ -63,6 +64,17 @@ pub enum Job {
     Load(LoadPart),
     /// Sums up what a log holds. Answer: `Result<FileSum, String>`.
     Scan(PathBuf),
+}
+
+/// What remains of a log that was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Remainder {
+    /// The file.
+    pub path: PathBuf,
+    /// What is before this is known to be on the disk.
+    pub from: u64,
+    /// How long it is to be.
+    pub len: u64,
 }
 
 /// Where and how a snapshot is written.
