@@ -6,7 +6,8 @@
 //!   a consumer was made    XGROUP CREATECONSUMER key group consumer, and when it was seen
 //! ```
 //!
-//! redis-server 7.0 says the same in its AOF, one XCLAIM for each entry. Pure functions over a [`WriteCx`].
+//! redis-server 7.0 says the same in its AOF, one XCLAIM for each entry. Counters can be brought beyond what these commands take; then
+//! the stream is logged as it is. Pure functions over a [`WriteCx`].
 
 use std::collections::BTreeMap;
 
@@ -49,6 +50,9 @@ pub fn delivered(cx: &mut WriteCx<'_>, to: Consumer<'_>, at_ms: i64, entries: &[
         return;
     }
     let mut by_deliveries = BTreeMap::<u64, Vec<Vec<u8>>>::new();
+    if entries.iter().any(|(_, deliveries)| i64::try_from(*deliveries).is_err()) {
+        return cx.state_effect(to.key);
+    }
     for (id, deliveries) in entries {
         by_deliveries.entry(*deliveries).or_default().push(id_text(*id));
     }
@@ -80,9 +84,9 @@ pub fn forgotten(cx: &mut WriteCx<'_>, key: &[u8], group: &[u8], ids: &[StreamId
 
 /// The group has read so far.
 pub fn read_on(cx: &mut WriteCx<'_>, key: &[u8], group: &[u8], progress: Progress) {
-    let read = progress.entries_read.map_or_else(|| b"-1".to_vec(), |read| read.to_string().into_bytes());
-    let id = id_text(progress.last_id);
-    cx.effect(key, &[b"XGROUP", b"SETID", key, group, &id, b"ENTRIESREAD", &read]);
+    let Ok(read) = progress.entries_read.map_or(Ok(-1), i64::try_from) else { return cx.state_effect(key) };
+    let (id, read) = (id_text(progress.last_id), format_i64(read));
+    cx.effect(key, &[b"XGROUP", b"SETID", key, group, &id, b"ENTRIESREAD", read.as_bytes()]);
 }
 
 /// The consumer was made then. No command says when; one that claims nothing is seen all the same.

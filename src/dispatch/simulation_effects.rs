@@ -678,6 +678,51 @@ fn what_a_group_delivers_is_said_as_claims_and_how_far_it_has_read() {
 }
 
 #[test]
+fn counters_beyond_what_commands_take_come_back_with_the_stream() {
+    const MOST: &str = "9223372036854775807";
+    for lines in [
+        vec![
+            "XADD x 1-1 f v",
+            "XGROUP CREATE x g 0",
+            "XREADGROUP GROUP g c STREAMS x >",
+            "XCLAIM x g c 0 1-1 RETRYCOUNT MOST",
+        ]
+        .into_iter()
+        .chain(["XCLAIM x g c 0 1-1"])
+        .collect(),
+        vec!["XADD x 1-1 f v", "XGROUP CREATE x g 0 ENTRIESREAD MOST", "XREADGROUP GROUP g c STREAMS x >"],
+        vec!["XADD x 1-1 f v", "XSETID x 2-1 ENTRIESADDED MOST", "XADD x 3-1 f v", "XGROUP CREATE x g $", "COPY x y"],
+    ] {
+        let mut sim = Sim::new(1, 1, &Config::default());
+        sim.engines[0].shard.effects.set_active(true, 1);
+        let client = sim.connect(0);
+        let mut bytes = Vec::new();
+        for line in lines {
+            let line = line.replace("MOST", MOST);
+            encode(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>(), &mut bytes);
+        }
+        sim.send(0, client, &bytes);
+        sim.settle();
+        assert_eq!(sim.engines[0].shard.metrics.error_replies, 0);
+        let log = sim.engines[0].shard.effects.take(Vec::new());
+        let now = sim.now.millis();
+        let expected = contents_of(&sim.engines[0].shard, now);
+        let again = replay(&log, 1, "counters");
+        assert_eq!(contents_of(&again.engines[0].shard, now), expected);
+        for db in sim.engines[0].shard.keyspace.dbs() {
+            db.scan(0, usize::MAX, now, |entry| {
+                let payload = dump::dump(entry.value(), now, false).expect("it holds something");
+                let limits = crate::persist::rdb::Limits::of(&Config::default());
+                let Ok(crate::persist::rdb::Decoded::Object(object)) = dump::restore(&payload, &limits) else {
+                    panic!("what DUMP makes, RESTORE takes: {}", shown(&payload));
+                };
+                assert_eq!(show_object(&object, now), show(&entry, now).expect("it holds something"));
+            });
+        }
+    }
+}
+
+#[test]
 fn fields_whose_time_has_come_are_said_in_front_of_the_command_that_found_them() {
     let made = ["HSET h f 1 g 2", "HPEXPIRE h 5 FIELDS 1 f", "+10"];
     let after = |line: &'static str| [&made[..], &[line]].concat();

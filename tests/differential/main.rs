@@ -19,6 +19,7 @@ mod command_table;
 mod compare;
 mod differences;
 mod dump;
+mod effects;
 mod events;
 mod hyperloglog;
 mod interleaved;

@@ -90,7 +90,7 @@ pub(super) fn decode(type_byte: u8, reader: &mut Reader<'_>, limits: &Limits) ->
         _ => {
             // The first entry is the first that lives, whatever stands here.
             read_id(reader)?;
-            (read_id(reader)?, count(reader)?)
+            (read_id(reader)?, reader.length()?)
         }
     };
     let mut builder = StreamBuilder::new(last, max_deleted, added);
@@ -118,14 +118,14 @@ fn group(
     let begun = match type_byte {
         STREAM_5 => builder.group_without_count(&name, last),
         _ => {
-            let read = Some(reader.length()?).filter(|read| i64::try_from(*read).is_ok());
+            let read = Some(reader.length()?).filter(|read| *read != UNKNOWN);
             builder.group(&name, last, read)
         }
     };
     begun.map_err(|_| BAD)?;
     for _ in 0..reader.length()? {
         let entry = read_key(&reader.array()?);
-        let (delivered_ms, deliveries) = (time(reader)?, count(reader)?);
+        let (delivered_ms, deliveries) = (time(reader)?, reader.length()?);
         builder.pending(entry, delivered_ms, deliveries).map_err(|_| BAD)?;
     }
     for _ in 0..reader.length()? {
@@ -158,11 +158,6 @@ fn skip_idempotence(reader: &mut Reader<'_>, limits: &Limits) -> Result<(), Deco
     // How long names are kept and how many, above; how many there were, here: numbers in pairs, as ids are.
     read_id(reader)?;
     Ok(())
-}
-
-/// A count that servers print as a signed number.
-fn count(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
-    reader.length().and_then(|count| if i64::try_from(count).is_ok() { Ok(count) } else { Err(BAD) })
 }
 
 /// A time that others may subtract from theirs.
