@@ -93,7 +93,7 @@ pub struct Reactor {
     gated: Vec<SessionKey>,
     /// What was safe when they were last looked at.
     gated_at: Epoch,
-    /// Whether a reply is being worked on while it is sent, so that the next turn comes at once.
+    /// Whether a reply is being worked on while it is sent, or has begun to wait for the log, so that the next turn comes at once.
     working: bool,
     timers: super::timers::Timers,
     on_config: Option<ConfigWatcher>,
@@ -508,6 +508,8 @@ impl Reactor {
             session.gated = true;
             self.engine.shard.effects.want(session.need);
             self.gated.push(key);
+            // The disk has had its turn before, and is to hear of it now and not when the loop happens to wake up.
+            self.working = true;
         }
         if session.closing != Closing::Now && !connection.sending && !session.out.is_empty() && !gated {
             let (bytes, blobs) = session.out.take_sendable();
