@@ -503,10 +503,12 @@ impl Reactor {
         let Some(session) = self.engine.shard.sessions.get_mut(key) else { return };
         let Some(connection) = self.connections[key.index as usize].as_mut() else { return };
         debug_assert_eq!(connection.key, key);
-        let gated = session.need > self.gated_at;
+        let effects = &mut self.engine.shard.effects;
+        let need = if effects.is_behind() { session.last_epoch } else { session.need };
+        let gated = need > self.gated_at;
         if gated && !session.gated && session.closing != Closing::Now {
             session.gated = true;
-            self.engine.shard.effects.want(session.need);
+            effects.want(need);
             self.gated.push(key);
             // The disk has had its turn before, and is to hear of it now and not when the loop happens to wake up.
             self.working = true;

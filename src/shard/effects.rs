@@ -21,10 +21,15 @@ use std::collections::HashMap;
 use super::Shard;
 use crate::base::{DbIndex, Epoch, num};
 use crate::keyspace::Value;
+use crate::persist::aof::annotation;
 use crate::persist::dump;
 use crate::resp::Args;
+use crate::shard::reservations::TxnId;
 use crate::shard::storage::Told;
 use crate::shard::waiters::WaiterId;
+
+/// Bytes of the log that may wait for the disk before replies to whoever has written them wait for it, too.
+const WAITING_BYTES_MAX: usize = 64 << 20;
 
 /// What is noted of changes while a unit is open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -58,6 +63,8 @@ pub struct Effects {
     depth: u32,
     unit_at: usize,
     unit_commands: u32,
+    /// The transaction over several shards that the unit is a part of.
+    unit_txn: Option<TxnId>,
     mode: Mode,
     /// The command has said itself what it does.
     spoken: bool,
@@ -235,6 +242,11 @@ impl Effects {
         self.has_content
     }
 
+    /// Whether so much waits for the disk that whoever writes more waits, too.
+    pub fn is_behind(&self) -> bool {
+        self.out.len() > WAITING_BYTES_MAX
+    }
+
     /// Bytes of units that wait to be taken.
     pub fn waiting_bytes(&self) -> usize {
         self.out.len()
@@ -352,6 +364,14 @@ impl Effects {
             self.out.splice(self.unit_at..self.unit_at, MULTI.iter().copied());
             self.out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
         }
+        if self.depth == 0
+            && let Some(txn) = self.unit_txn.take()
+            && self.unit_commands > 0
+        {
+            let mut line = Vec::new();
+            annotation::push_transaction(&mut line, txn.home.0, txn.number);
+            self.out.splice(self.unit_at..self.unit_at, line);
+        }
     }
 
     fn begin(&mut self, mode: Mode, changes: u64) -> Outer {
@@ -413,10 +433,17 @@ impl Shard {
         self.end(outer);
     }
 
-    /// A step of a plan begins, or a waiter is being served; to be ended by [`Shard::end_step`].
-    pub fn begin_step(&mut self) -> Option<Outer> {
+    /// A step of a plan begins, or a waiter is being served; to be ended by [`Shard::end_step`]. The log tells which transaction it is a
+    /// part of, if that is said.
+    pub fn begin_step(&mut self, txn: Option<TxnId>) -> Option<Outer> {
+        if !self.effects.active {
+            return None;
+        }
+        if self.effects.depth == 0 {
+            self.effects.unit_txn = txn;
+        }
         let changes = self.metrics.changes;
-        self.effects.active.then(|| self.effects.begin(Mode::Step, changes))
+        Some(self.effects.begin(Mode::Step, changes))
     }
 
     /// It is over.

@@ -270,7 +270,7 @@ impl Shard {
         // Parts of one command are timed with it, by whoever started it.
         let timed = !together || all[commands.clone()].iter().any(|command| !command.part);
         let mut run = Run::begin(if timed { clock_ns() } else { 0 });
-        let unit = if together { self.begin_step() } else { None };
+        let unit = if together { self.begin_step(None) } else { None };
         for command in &all[commands] {
             if timed {
                 run.enter(command.id, !command.part, &mut self.metrics, latency, clock_ns);

@@ -270,7 +270,7 @@ impl Shard {
             };
             let mut reply = Reply::with_proto(waiter.proto);
             self.tracking.actor = None;
-            let outer = self.begin_step();
+            let outer = self.begin_step(None);
             let served = serve(&mut WriteCx::new(self.data_cx(db, true)), key, &mut reply);
             self.end_step(outer);
             let result = match served {

@@ -126,6 +126,11 @@ impl Coordinator {
         TxnId { home: self.origin.shard, number: u64::from(self.origin.plan) }
     }
 
+    /// The same, if it concerns several shards.
+    fn over_several(&self) -> Option<TxnId> {
+        (self.claims.len() > 1).then(|| self.txn())
+    }
+
     /// The connection, as the tables of who has read what name it.
     pub fn client(&self) -> Client {
         Client { home: self.origin.shard, session: self.origin.session }
@@ -176,11 +181,12 @@ impl Coordinator {
         F: FnOnce(&mut Shard) -> T + Send + 'static,
     {
         let (held, txn, client, fence) = (self.is_held(), self.txn(), self.client(), self.fence());
+        let over_several = self.over_several();
         self.send(
             shard,
             Outgoing::Call(Box::new(move |shard| {
                 shard.tracking.actor = Some(client);
-                let unit = shard.begin_step();
+                let unit = shard.begin_step(over_several);
                 let result = f(shard);
                 shard.end_step(unit);
                 let end = end_step(shard, fence);
@@ -412,10 +418,10 @@ impl Coordinator {
         T: Send + 'static,
         F: FnOnce(&mut Shard) -> T + Send + 'static,
     {
-        let (client, fence) = (self.client(), self.fence());
+        let (client, fence, over_several) = (self.client(), self.fence(), self.over_several());
         let run: TurnFn = Box::new(move |shard, order| {
             shard.tracking.actor = Some(client);
-            let unit = shard.begin_step();
+            let unit = shard.begin_step(over_several);
             let result = step(shard);
             shard.end_step(unit);
             Box::new((end_step(shard, fence), (order, result))) as Answer
