@@ -1,4 +1,5 @@
-//! Orderly ends, other servers' files, damaged files, full disks.
+//! Orderly ends, other servers' files, damaged files, full disks: what a server does that is started on what another life has left, by
+//! what its clients and its log say.
 
 use std::fs;
 use std::path::{Path, PathBuf};
