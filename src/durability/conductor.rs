@@ -760,6 +760,9 @@ impl Conductor {
         let text = |result: std::io::Result<()>| result.map_err(|error| error.to_string());
         if merged {
             text(self.job(home, Job::Rename(vec![(set.merged_temporary(), set.merged())])).await)?;
+            // While the manifest of an older snapshot is there, or may come back, that one counts.
+            text(self.job(home, Job::Remove(vec![set.manifest_path()])).await)?;
+            text(self.job(home, Job::SyncFolder(set.folder())).await)?;
             let parts = self.c.slots().all().map(|s| set.part(s)).collect();
             text(self.job(home, Job::Remove(parts)).await)?;
         } else {
