@@ -702,8 +702,12 @@ impl Conductor {
                     }
                     Err(error) => {
                         tracing::error!("Saving failed: {error}");
-                        let parts = self.c.slots().all().map(|s| set.part(s)).chain([set.merged_temporary()]).collect();
-                        let _: std::io::Result<()> = self.job(self.c.origin().shard, Job::Remove(parts)).await;
+                        // What failed last may have been to make a manifest durable that is there and names them.
+                        if task.failed.is_some() {
+                            let parts = self.c.slots().all().map(|s| set.part(s)).chain([set.merged_temporary()]);
+                            let parts = Job::Remove(parts.collect());
+                            let _: std::io::Result<()> = self.job(self.c.origin().shard, parts).await;
+                        }
                         if self.config.stop_writes_on_bgsave_error
                             && !self.config.save.is_empty()
                             && self.status.write_error.is_none()
