@@ -135,6 +135,16 @@ impl Server {
         self.restart();
     }
 
+    /// As [`Server::restart`], asking `ready` again and again until it says yes.
+    pub fn restart_and(&mut self, mut ready: impl FnMut(u16) -> bool) {
+        self.process = spawn(&self.program, &self.args, self.port, &self.dir);
+        let until = Instant::now() + READY_TIMEOUT;
+        while !ready(self.port) {
+            assert!(self.is_running() && Instant::now() < until, "it does not start:\n{}", tail(&self.log(), 30));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     /// Further directives for the next start.
     pub fn args(&mut self, directives: &[&str]) {
         self.args.extend(directives.iter().map(|word| word.to_string()));
