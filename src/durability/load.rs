@@ -42,7 +42,7 @@ const SLICE_BYTES: usize = 64 * 1024;
 /// Entries of a snapshot that are decoded before clients have their turn.
 const SLICE_ENTRIES: usize = 512;
 /// Keys that are handed to other shards in one turn.
-const HANDED_OUT: usize = 2048;
+const HANDED_OUT: usize = 16 * 1024;
 /// Bytes after which the log tells how far it is.
 const TOLD_BYTES: u64 = 1 << 30;
 

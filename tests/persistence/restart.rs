@@ -394,34 +394,31 @@ impl Drop for Mount {
 #[test]
 fn who_connects_while_data_is_loaded_is_told_so() {
     let mut server = Server::annulus(2, &["--enable-debug-command", "yes"]);
-    assert_eq!(server.connect().line("DEBUG POPULATE 300000 key 100").text(), "OK");
+    assert_eq!(server.connect().line("DEBUG POPULATE 60000 key 100").text(), "OK");
     assert_eq!(server.connect().line("SAVE MERGED").text(), "OK");
     server.kill();
     let mut told = 0;
     server.restart_and(|port| {
         // It listens before it is ready. What the one that was killed has left of its listener takes connections for a moment, too.
         let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) else { return false };
-        let mut pong = [0; 7];
-        if stream.write_all(b"PING\r\n").and_then(|()| stream.read_exact(&mut pong)).is_err() {
+        let mut first = [0; 8];
+        if stream.write_all(b"PING\r\nPING\r\n").and_then(|()| stream.read_exact(&mut first)).is_err() {
             return false;
         }
-        assert_eq!(&pong, b"+PONG\r\n");
+        if &first == b"+PONG\r\n+" {
+            return true;
+        }
+        // As in Redis: that a server answers PING with PONG means that it is ready.
+        assert_eq!(&first, b"-LOADING");
         let mut client = Client::connect(port);
         let info = client.line("INFO persistence").text();
-        match client.line("GET key:1") {
-            Value::Error(error) => {
-                assert_eq!(String::from_utf8_lossy(&error), "LOADING Redis is loading the dataset in memory");
-                assert!(info.contains("loading:1") && info.contains("loading_loaded_bytes:"), "{info}");
-                told += 1;
-                false
-            }
-            value => {
-                assert_eq!(value.bytes().map(<[u8]>::len), Some(100));
-                true
-            }
+        if info.contains("loading:1") {
+            assert!(info.contains("loading_loaded_bytes:"), "{info}");
+            told += 1;
         }
+        false
     });
     println!("{told} were told to wait");
-    assert_eq!(server.connect().line("DBSIZE").to_string(), "(integer) 300000");
+    assert_eq!(server.connect().line("DBSIZE").to_string(), "(integer) 60000");
     assert!(server.connect().line("INFO persistence").text().contains("loading:0"));
 }
