@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::engine::Engine;
 use crate::base::ShardId;
 use crate::base::time::Now;
+use crate::commands::table::original_table;
 use crate::config::{Config, OutputLimits};
 use crate::durability::load::{MakeReplayer, Replayer};
 use crate::keyspace::Keyspace;
@@ -34,6 +35,8 @@ impl EngineReplayer {
         config.client_query_buffer_limit = u64::MAX;
         config.client_output_buffer_limit = OutputLimits::default();
         config.requirepass = Default::default();
+        // A setting that was lowered must not keep out what is there.
+        config.proto_max_bulk_len = config.proto_max_bulk_len.max(1 << 40);
         config.latency_tracking = false;
         config.notify_keyspace_events = Default::default();
         let policy = AccessPolicy::of(&config);
@@ -54,7 +57,10 @@ impl EngineReplayer {
             session.authenticated = true;
             session
         });
-        EngineReplayer { engine: Engine::new(shard), session }
+        let mut engine = Engine::new(shard);
+        // A log names commands as everybody knows them, whatever names this server's clients use.
+        engine.table = original_table();
+        EngineReplayer { engine, session }
     }
 }
 

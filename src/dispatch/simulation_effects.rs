@@ -127,10 +127,15 @@ fn commands_of(mut log: &[u8]) -> Vec<&[u8]> {
     let mut commands = Vec::new();
     while !log.is_empty() {
         let mut at = 0;
+        // What is said beside commands: of which transaction they are a part.
+        while log[at..].starts_with(b"#") {
+            line(log, &mut at);
+        }
+        let start = at;
         for _ in 0..number(line(log, &mut at)) {
             at += number(line(log, &mut at)) + 2;
         }
-        commands.push(&log[..at]);
+        commands.push(&log[start..at]);
         log = &log[at..];
     }
     commands

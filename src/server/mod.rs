@@ -145,6 +145,9 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
     let lower = |text: &crate::config::Text| text.to_string().to_ascii_lowercase();
     let renames = config.renamed_commands.iter().map(|r| Rename { from: lower(&r.from), to: lower(&r.to) }).collect();
     commands::table::rename(renames)?;
+    let renamed =
+        commands::table::table().all().filter(|command| command.parent.is_none() && command.name != command.row.name);
+    crate::shard::effects::rename(renamed.map(|c| (c.name.clone(), c.row.name.to_owned())).collect());
 
     // Before any thread is made: threads inherit the mask.
     let blocked = signals::block()?;

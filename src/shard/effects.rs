@@ -17,6 +17,7 @@
 //! [`WriteCx::effect`]: super::cx::WriteCx::effect
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use super::Shard;
 use crate::base::{DbIndex, Epoch, num};
@@ -385,6 +386,22 @@ impl Effects {
     }
 }
 
+/// By the names that clients know: the names of commands that were given others.
+static RENAMED: OnceLock<Vec<(String, String)>> = OnceLock::new();
+
+/// Commands that clients know by other names: each with that name, and its own, under which it is logged. So the log means the same to
+/// a server whose names are others. To be called before a shard is made, once; later calls change nothing.
+pub fn rename(names: Vec<(String, String)>) {
+    // A second caller would be a test.
+    let _ = RENAMED.set(names);
+}
+
+/// The name of a command that clients know by this one; none if it is the same.
+fn original_name(name: &[u8]) -> Option<&'static [u8]> {
+    let renamed = RENAMED.get()?.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
+    renamed.map(|(_, original)| original.as_bytes())
+}
+
 /// Appends a command as clients send it.
 fn write<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = &'a [u8]>) {
     out.push(b'*');
@@ -428,7 +445,13 @@ impl Shard {
     pub fn end_command(&mut self, outer: Outer, db: DbIndex, args: Args<'_>) {
         let changed = self.metrics.changes - outer.changes > self.effects.logged_changes;
         if changed && !self.effects.spoken {
-            self.effects.emit(db, args.iter());
+            match original_name(args.get(0)) {
+                None => self.effects.emit(db, args.iter()),
+                Some(name) => {
+                    let words = (0..args.len()).map(|at| if at == 0 { name } else { args.get(at) });
+                    self.effects.emit(db, words);
+                }
+            }
         }
         self.end(outer);
     }

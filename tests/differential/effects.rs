@@ -170,3 +170,26 @@ fn the_log_of_one_shard_leads_to_the_same_keys_here_and_in_redis() {
 fn the_logs_of_four_shards_lead_to_the_same_keys_here_and_in_redis() {
     run(4);
 }
+
+#[test]
+fn names_that_clients_do_not_know_stand_in_the_log_all_the_same() {
+    let names = [("FLUSHDB", ""), ("FLUSHALL", "wipe"), ("SET", "put"), ("PEXPIREAT", ""), ("PING", "")];
+    let mut directives = vec!["--appendonly", "yes"];
+    for (name, other) in names {
+        directives.extend(["--rename-command", name, other]);
+    }
+    let mut annulus = Server::annulus(2, &directives);
+    let mut client = annulus.connect();
+    for line in ["put gone 1", "wipe", "put k 1", "put second 2", "EXPIRE k 1000"] {
+        assert!(!matches!(client.line(line), Value::Error(_)), "{line}");
+    }
+    let before = contents(&mut client);
+    drop(client);
+    assert!(annulus.stop().success());
+    annulus.restart();
+    assert_eq!(differ(&before, &contents(&mut annulus.connect()), "a server that was started again"), None);
+    let log =
+        logs(annulus.dir()).iter().map(|path| fs::read(path).expect("a log can be read")).collect::<Vec<_>>().concat();
+    let log = String::from_utf8_lossy(&log).to_ascii_lowercase();
+    assert!(log.contains("flushdb") && log.contains("pexpireat") && !log.contains("put"), "{log}");
+}
