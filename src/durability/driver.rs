@@ -291,6 +291,21 @@ impl<H: Host + 'static> Driver<H> {
         self.start_writing(LogWrite { sealed, file, at, bytes, upto, sync });
     }
 
+    /// The log goes to this file from the next cut that switches on.
+    fn goes_next(&mut self, shard: &Shard, file: FileOf<H>) -> io::Result<()> {
+        if shard.effects.is_active() && self.next_log.is_some() {
+            if shard.effects.has_sealed() {
+                return Err(io::Error::other("the log before this one is still being written"));
+            }
+            // Nothing was written to the file that the log goes to now.
+            if self.log.is_none() {
+                self.log = self.next_log.take().map(|file| LogFile { file: Rc::new(file), len: 0 });
+            }
+        }
+        self.next_log = Some(file);
+        Ok(())
+    }
+
     fn start_writing(&mut self, mut write: LogWrite<FileOf<H>>) {
         self.log_busy = true;
         let done = Rc::clone(&self.done);
@@ -427,9 +442,7 @@ impl<H: Host + 'static> Driver<H> {
             Done::Log(written) => self.log_written(shard, now, written),
             Done::Job(asker, number, answer) => shard.tell_plan(asker, Told::JobDone(number, answer)),
             Done::LogOpened(asker, number, opened) => {
-                let answer = opened.map(|file| {
-                    self.next_log = Some(file);
-                });
+                let answer = opened.and_then(|file| self.goes_next(shard, file));
                 shard.tell_plan(asker, Told::JobDone(number, Box::new(answer)));
             }
             Done::SnapshotEnded(asker, number, result) => {

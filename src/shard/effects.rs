@@ -253,6 +253,11 @@ impl Effects {
         self.out.len()
     }
 
+    /// Whether what comes last goes to another file, and nobody has taken up what remains for the one before.
+    pub fn has_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
     /// Takes what remains to be written to the last file but one, if there is one.
     pub fn take_sealed(&mut self) -> Option<Vec<u8>> {
         self.sealed.take()
