@@ -180,7 +180,9 @@ impl Into<'_> {
         source: &mut Source<F>,
         alone: bool,
     ) -> Result<(u64, Vec<u8>), String> {
-        let mut reader = FileReader::new(Limits::of(self.config), self.config.rdbchecksum);
+        // What was once stored is loaded, however long strings of clients may be today.
+        let limits = Limits { string_bytes_max: usize::MAX, ..Limits::of(self.config) };
+        let mut reader = FileReader::new(limits, self.config.rdbchecksum);
         let mut entries = 0;
         loop {
             match reader.next().map_err(|damage| format!("{damage}; see `annulus check`"))? {
@@ -256,7 +258,7 @@ impl Into<'_> {
         read: Vec<u8>,
         may_be_cut: bool,
     ) -> Result<(), String> {
-        let limits = LogLimits { bulk_bytes_max: self.config.proto_max_bulk_len, ..LogLimits::default() };
+        let limits = LogLimits { bulk_bytes_max: u64::MAX, ..LogLimits::default() };
         let mut scanner = Scanner::new(at, Keep::Records, limits);
         scanner.feed(&read);
         let mut transaction = Vec::new();
