@@ -613,6 +613,8 @@ struct Life {
     steps: u32,
     /// The process is killed; else the power is cut.
     is_kill: bool,
+    /// Before that the disk heals, and everybody is answered.
+    rests: bool,
 }
 
 impl Life {
@@ -627,6 +629,7 @@ impl Life {
             faults: rng.chance(1, 5),
             steps: *rng.pick(&[500, 1500, 4000]),
             is_kill: rng.chance(1, 4),
+            rests: true,
         }
     }
 }
@@ -650,7 +653,7 @@ impl World {
         }
         let mut machine = Machine::start(life.shards, self.rng.next_u64(), config, disk);
         self.live(&mut machine, life.steps);
-        if life.halt.is_none() || (machine.stop() == Stop::No && !disk.is_halted()) {
+        if life.rests && machine.stop() == Stop::No && !disk.is_halted() {
             self.come_to_rest(&mut machine);
         }
         if self.timely && self.verified {
@@ -793,4 +796,22 @@ fn a_crash_at_any_call_to_the_disk_leaves_what_was_promised() {
         counts
     }));
     assert!(sum.crashes > 0);
+}
+
+/// The disk fails again and again, and the process is killed and the power cut while it does.
+#[test]
+fn a_disk_that_fails_loses_nothing_that_was_promised() {
+    let sum = sum(seeds(40).into_iter().map(|seed| {
+        let mut world = World::new(seed);
+        let mut disk = SimDisk::new(seed);
+        let mut rng = Rng::seed(seed);
+        for at in 0..6 {
+            let life = Life::drawn(&mut rng, 1 + (seed % 3) as u16, true);
+            let steps = 300 + rng.below(700) as u32;
+            let faults = at % 2 == 0;
+            disk = world.play(&disk, Life { halt: None, faults, steps, is_kill: faults, rests: !faults, ..life });
+        }
+        world.counts
+    }));
+    assert!(sum.refused > 0);
 }

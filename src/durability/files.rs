@@ -205,9 +205,8 @@ impl AofFiles {
                 let len = if at == place.file { place.end } else { sum.len };
                 let safe = sum.epochs.iter().rfind(|closed| closed.epoch.number <= synced);
                 let from = safe.map_or(0, |closed| closed.end).min(len);
-                if from < sum.len {
-                    remain.push(Remainder { path: file.name.in_folder(&folder), from, len });
-                }
+                // Also if it seems to be so long: whoever was killed before may have cut it and not synced that.
+                remain.push(Remainder { path: file.name.in_folder(&folder), from, len });
             }
         }
         (remain, gone)
