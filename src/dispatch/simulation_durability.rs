@@ -662,7 +662,7 @@ impl World {
             let safe = self.cuts.iter().rposition(|cut| cut.at_us <= by_us).unwrap_or(0);
             self.floor = self.floor.max(safe);
         }
-        if std::env::var_os("ANNULUS_CRASH_SEED").is_some() {
+        if is_one_seed() {
             self.tell(&life, disk);
         }
         self.counts.crashes += 1;
@@ -727,6 +727,11 @@ fn play(seed: u64, appendonly: bool) -> Counts {
     world.counts
 }
 
+/// One seed need not meet everything.
+fn is_one_seed() -> bool {
+    std::env::var_os("ANNULUS_CRASH_SEED").is_some()
+}
+
 /// The seeds of a run.
 fn seeds(quick: u64) -> Vec<u64> {
     let setting = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
@@ -758,19 +763,19 @@ fn sum_of(a: Counts, b: Counts) -> Counts {
 #[test]
 fn whatever_crashes_what_was_promised_is_there_and_what_is_there_was_once() {
     let sum = sum(seeds(100).into_iter().map(|seed| play(seed, true)));
-    assert!(sum.promised > 0 && sum.rewrites > 0);
+    assert!(is_one_seed() || (sum.promised > 0 && sum.rewrites > 0));
 }
 
 #[test]
 fn without_a_log_the_last_snapshot_that_was_complete_is_there_or_a_later_one() {
-    let sum = sum(seeds(60).into_iter().map(|seed| play(seed, false)));
-    assert!(sum.saves > 0);
+    let sum = sum(seeds(30).into_iter().map(|seed| play(seed, false)));
+    assert!(is_one_seed() || sum.saves > 0);
 }
 
 /// A short life is cut off at each of its calls to the disk, and the next at some of those with which it loads.
 #[test]
 fn a_crash_at_any_call_to_the_disk_leaves_what_was_promised() {
-    let sum = sum(seeds(2).into_iter().map(|seed| {
+    let sum = sum(seeds(1).into_iter().map(|seed| {
         let mut counts = Counts::default();
         for halt in 0.. {
             let mut world = World::new(seed);
@@ -795,7 +800,7 @@ fn a_crash_at_any_call_to_the_disk_leaves_what_was_promised() {
         }
         counts
     }));
-    assert!(sum.crashes > 0);
+    assert!(is_one_seed() || sum.crashes > 0);
 }
 
 /// The disk fails again and again, and the process is killed and the power cut while it does.
@@ -813,5 +818,5 @@ fn a_disk_that_fails_loses_nothing_that_was_promised() {
         }
         world.counts
     }));
-    assert!(sum.refused > 0);
+    assert!(is_one_seed() || sum.refused > 0);
 }
