@@ -18,6 +18,8 @@
 //!
 //! Absent on purpose: files and bytes (the drivers'), formats (`persist`).
 
+mod cleanup;
+
 use std::any::Any;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -71,6 +73,8 @@ struct Task {
     failed: Option<String>,
     /// The parts are being merged: under this number.
     merging: Option<u64>,
+    /// An fsync of a log that begins at its cut has failed.
+    doubted: bool,
 }
 
 #[derive(Clone)]
@@ -391,12 +395,19 @@ impl Conductor {
     }
 
     async fn log_failed(&mut self, failure: LogFailure) {
+        // It was switched off meanwhile.
+        if !self.status.aof_on {
+            return;
+        }
         if !self.failing.contains(&failure.shard) {
             self.failing.push(failure.shard);
         }
         if failure.in_doubt {
             self.in_doubt = true;
             self.syncing = None;
+            if let Some(task) = &mut self.task {
+                task.doubted |= failure.upto >= Some(task.cut);
+            }
         }
         self.status.write_error = Some(WriteError::Log(failure.error));
         self.publish().await;
@@ -459,7 +470,7 @@ impl Conductor {
     async fn begin(&mut self, request: Request, asker: Option<WaiterId>) {
         match request {
             Request::Save { merged, wait, .. } => self.begin_save(merged, wait, asker).await,
-            Request::Rewrite => self.begin_rewrite(asker, false, !self.status.aof_on).await,
+            Request::Rewrite => self.begin_rewrite(asker, self.in_doubt, !self.status.aof_on).await,
             _ => unreachable!("these are not put off"),
         }
     }
@@ -538,12 +549,13 @@ impl Conductor {
         let now = self.look().await;
         let merged = merged || self.config.rdb_single_file;
         let (later, at_once) = if wait { (asker, None) } else { (None, asker) };
+        let set = SetFiles::new(&self.config, now.millis().0);
+        // Whoever hears that it has begun finds it begun.
+        self.status.save_since = Some(now.unix_secs());
+        self.publish().await;
         // Before the cut: whoever asks may be a transaction that the cut has to wait for.
         self.tell(at_once, Ok("Background saving started")).await;
-        let set = SetFiles::new(&self.config, now.millis().0);
-        self.status.save_since = Some(now.unix_secs());
         let cut = self.close(self.status.aof_on && !self.in_doubt, false, true).await;
-        self.publish().await;
         let mut waiting = Vec::new();
         for shard in self.c.slots().all() {
             let file = SnapshotFile {
@@ -557,7 +569,17 @@ impl Conductor {
         }
         let written = vec![Written::default(); usize::from(self.shards)];
         let kind = Kind::Save { merged, set };
-        self.task = Some(Task { kind, asker: later, began: now, cut, waiting, written, failed: None, merging: None });
+        self.task = Some(Task {
+            kind,
+            asker: later,
+            began: now,
+            cut,
+            waiting,
+            written,
+            failed: None,
+            merging: None,
+            doubted: false,
+        });
         tracing::info!("Background saving started");
     }
 
@@ -574,6 +596,7 @@ impl Conductor {
             return self.tell(asker, Err(format!("ERR {error}"))).await;
         }
         self.status.rewrite_since = Some(now.unix_secs());
+        self.publish().await;
         // As for a snapshot: before the cut.
         self.tell(asker, Ok("Background append only file rewriting started")).await;
         let cut = self.close(true, true, true).await;
@@ -593,35 +616,59 @@ impl Conductor {
         }
         let written = vec![Written::default(); usize::from(self.shards)];
         let kind = Kind::Rewrite { generation, rescue, first };
-        self.task = Some(Task { kind, asker: None, began: now, cut, waiting, written, failed: None, merging: None });
+        self.task = Some(Task {
+            kind,
+            asker: None,
+            began: now,
+            cut,
+            waiting,
+            written,
+            failed: None,
+            merging: None,
+            doubted: false,
+        });
         tracing::info!("Background append only file rewriting started");
     }
 
     /// Makes the logs of a new generation, and names them in the manifest behind those that are there, unless the manifest must not
     /// change before the snapshots are complete.
     async fn open_generation(&mut self, generation: u64, hidden: bool) -> Result<(), String> {
+        let mut files = self.files.clone();
+        if !hidden {
+            files.add_logs(&self.config, generation, self.shards);
+        }
+        let opened = self.open_logs(generation, (!hidden).then_some(&files)).await;
+        match opened {
+            Ok(()) => self.files = files,
+            Err(_) if hidden => self.remove_logs(generation).await,
+            Err(_) => self.remove_logs_unless_named(generation, &files).await,
+        }
+        opened
+    }
+
+    async fn open_logs(&mut self, generation: u64, files: Option<&AofFiles>) -> Result<(), String> {
         let home = self.c.origin().shard;
         let folder = files::log_folder(&self.config);
+        let what = folder.display().to_string();
         let made: std::io::Result<()> = self.job(home, Job::CreateFolder(folder.clone())).await;
-        made.map_err(|error| error.to_string())?;
+        made.map_err(|error| format!("{what}: {error}"))?;
         let config = self.config.clone();
-        self.job_on_all(|shard| Job::OpenLog(files::log_path(&config, generation, shard))).await?;
+        let opened = self.job_on_all(|shard| Job::OpenLog(files::log_path(&config, generation, shard))).await;
+        opened.map_err(|error| format!("a new file in {what}: {error}"))?;
         let synced: std::io::Result<()> = self.job(home, Job::SyncFolder(folder)).await;
-        synced.map_err(|error| error.to_string())?;
-        if !hidden {
-            let mut files = self.files.clone();
-            files.add_logs(&self.config, generation, self.shards);
-            self.write_manifest(&files).await?;
-            self.files = files;
+        synced.map_err(|error| format!("{what}: {error}"))?;
+        match files {
+            Some(files) => self.write_manifest(files).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn write_manifest(&mut self, files: &AofFiles) -> Result<(), String> {
         let home = self.c.origin().shard;
-        let replace = Job::Replace(files::manifest_path(&self.config), files.manifest.print());
-        let replaced: std::io::Result<()> = self.job(home, replace).await;
-        replaced.map_err(|error| error.to_string())
+        let path = files::manifest_path(&self.config);
+        let what = path.display().to_string();
+        let replaced: std::io::Result<()> = self.job(home, Job::Replace(path, files.manifest.print())).await;
+        replaced.map_err(|error| format!("{what}: {error}"))
     }
 
     /// One of the jobs of the task is done.
@@ -702,12 +749,7 @@ impl Conductor {
                     }
                     Err(error) => {
                         tracing::error!("Saving failed: {error}");
-                        // What failed last may have been to make a manifest durable that is there and names them.
-                        if task.failed.is_some() {
-                            let parts = self.c.slots().all().map(|s| set.part(s)).chain([set.merged_temporary()]);
-                            let parts = Job::Remove(parts.collect());
-                            let _: std::io::Result<()> = self.job(self.c.origin().shard, parts).await;
-                        }
+                        self.remove_failed_set(&task, set).await;
                         if self.config.stop_writes_on_bgsave_error
                             && !self.config.save.is_empty()
                             && self.status.write_error.is_none()
@@ -717,7 +759,7 @@ impl Conductor {
                     }
                 }
             }
-            Kind::Rewrite { rescue, first, .. } => {
+            Kind::Rewrite { generation, rescue, first } => {
                 self.status.rewrite_since = None;
                 self.status.last_rewrite_secs = took;
                 self.status.last_rewrite_failed = result.is_err();
@@ -729,11 +771,14 @@ impl Conductor {
                             self.c.call_all(|shard| shard.log_is_whole()).await;
                         }
                         if *rescue {
+                            self.set_durable(task.cut);
+                        }
+                        // Else the logs that go on from it need rescue in their turn.
+                        if *rescue && !task.doubted {
                             self.in_doubt = false;
                             self.failing.clear();
                             self.status.write_error = None;
                             self.syncing = None;
-                            self.set_durable(task.cut);
                         }
                         tracing::info!("Background AOF rewrite finished successfully");
                     }
@@ -749,6 +794,7 @@ impl Conductor {
                             self.syncing = None;
                             self.queued.push_back((Request::Rewrite, None));
                         }
+                        self.remove_failed_rewrite(&task, *generation, *first).await;
                     }
                 }
             }
@@ -776,20 +822,6 @@ impl Conductor {
         }
         self.remove_old_sets(set, merged).await;
         Ok(())
-    }
-
-    /// What an older snapshot has left, now that there is a newer one.
-    async fn remove_old_sets(&mut self, set: &SetFiles, merged: bool) {
-        let home = self.c.origin().shard;
-        let listed: std::io::Result<Vec<std::ffi::OsString>> = self.job(home, Job::List(set.folder())).await;
-        let old: Vec<PathBuf> =
-            listed.unwrap_or_default().iter().filter_map(|name| set.outdated(name, merged)).collect();
-        if !old.is_empty() {
-            let removed: std::io::Result<()> = self.job(home, Job::Remove(old)).await;
-            if let Err(error) = removed {
-                tracing::warn!("An old snapshot cannot be removed: {error}");
-            }
-        }
     }
 
     async fn publish_rewrite(&mut self, task: &Task, generation: u64) -> Result<(), String> {

@@ -318,6 +318,10 @@ impl<H: Host + 'static> Driver<H> {
     fn log_written(&mut self, shard: &mut Shard, now: Now, written: LogWritten<FileOf<H>>) {
         self.log_busy = false;
         let LogWritten { write, error } = written;
+        if self.log.is_none() {
+            // It was closed meanwhile, and nobody counts on it.
+            return;
+        }
         match error {
             None => {
                 if let Some(log) = &mut self.log {
@@ -340,12 +344,13 @@ impl<H: Host + 'static> Driver<H> {
             Some((error, in_doubt)) => {
                 tracing::error!("shard {}: the append-only file cannot be written: {error}", shard.id);
                 self.in_doubt = in_doubt;
+                let write_upto = write.upto;
                 if !in_doubt {
                     self.again = Some((write, now.mono_us + RETRY_US));
                 }
                 if in_doubt || !shard.storage.log_failed {
                     shard.storage.log_failed = true;
-                    let failure = LogFailure { shard: shard.id, error: error_text(&error), in_doubt };
+                    let failure = LogFailure { shard: shard.id, error: error_text(&error), in_doubt, upto: write_upto };
                     shard.tell_conductor(Told::LogFailed(failure));
                 }
             }
@@ -412,6 +417,7 @@ impl<H: Host + 'static> Driver<H> {
                 shard.effects.set_active(false, shard.effects.open_epoch());
                 shard.storage.closed.clear();
                 (self.log, self.next_log, self.again, self.in_doubt) = (None, None, None, false);
+                shard.storage.log_failed = false;
                 shard.tell_plan(asker, Told::JobDone(number, Box::new(())));
             }
             Job::Load(part) => {
@@ -600,16 +606,23 @@ async fn create_folder<D: Disk>(disk: &D, folder: &Path) -> io::Result<()> {
     disk.sync_dir(folder_of(folder)).await
 }
 
-/// Gives a file a new content in one step.
+/// Gives a file a new content in one step. If that fails before the step, nothing remains of it.
 async fn replace<D: Disk>(disk: &D, path: &Path, bytes: Vec<u8>) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
     let temporary = path.with_file_name(name);
-    let file = disk.open(&temporary, Open::Replace).await?;
-    write(&file, bytes, 0).await?;
-    file.sync_data().await?;
-    file.close().await;
-    disk.rename(&temporary, path).await?;
+    let renamed = async {
+        let file = disk.open(&temporary, Open::Replace).await?;
+        write(&file, bytes, 0).await?;
+        file.sync_data().await?;
+        file.close().await;
+        disk.rename(&temporary, path).await
+    };
+    if let Err(error) = renamed.await {
+        // The next attempt begins it anew, whether it can be removed or not.
+        let _ = disk.remove(&temporary).await;
+        return Err(error);
+    }
     disk.sync_dir(folder_of(path)).await
 }
 

@@ -198,6 +198,8 @@ pub struct LogFailure {
     pub error: String,
     /// Whether what was written is in doubt, so that the file must not be gone on with.
     pub in_doubt: bool,
+    /// The last epoch that was to be on the disk with it.
+    pub upto: Option<Epoch>,
 }
 
 /// What the conductor is asked for.

@@ -12,6 +12,8 @@ mod values;
 mod aof;
 mod check;
 mod crash;
+mod disk_faults;
+mod faulty_disk;
 mod rdb_files;
 mod rdb_samples;
 mod restart;
