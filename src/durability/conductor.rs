@@ -512,6 +512,10 @@ impl Conductor {
                 self.abandon("appendonly was turned off").await;
             }
             self.queued.retain(|(request, _)| *request != Request::Rewrite);
+            // Who waits for the disk is not told of what is not there.
+            if self.status.aof_on && !self.in_doubt && self.failing.is_empty() {
+                self.log_all().await;
+            }
             for shard in self.c.slots().all() {
                 let _: () = self.job(shard, Job::CloseLog).await;
             }

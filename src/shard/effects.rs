@@ -87,6 +87,8 @@ pub struct Effects {
     need: Epoch,
     /// Whether somebody may have to wait for what others have written.
     watches_reads: bool,
+    /// Up to this epoch nobody noted what changed: all of it is seen by every read.
+    watched_from: Epoch,
     /// By hash of key and database: the last epoch that changed it, if that is not known to be safe.
     unsafe_keys: HashMap<u64, Epoch, ahash::RandomState>,
 }
@@ -115,6 +117,10 @@ impl Effects {
 
     /// Whether reads are to tell which epoch they have seen something of.
     pub fn watch_reads(&mut self, watches: bool) {
+        if watches && !self.watches_reads {
+            // Which keys have changed before is not known.
+            self.watched_from = self.open;
+        }
         self.watches_reads = watches;
         if !watches {
             self.unsafe_keys.clear();
@@ -217,6 +223,9 @@ impl Effects {
     /// A key is looked at.
     #[inline]
     pub fn saw(&mut self, db: DbIndex, key: &[u8]) {
+        if self.watches_reads && self.watched_from > self.durable {
+            self.need = self.need.max(self.watched_from);
+        }
         if !self.unsafe_keys.is_empty()
             && let Some(epoch) = self.unsafe_keys.get(&self.hash(db, key))
         {
@@ -591,14 +600,18 @@ mod tests {
     fn who_sees_what_is_not_safe_needs_its_epoch() {
         let mut effects = active();
         effects.watch_reads(true);
-        effects.changed(DbIndex(0), b"k");
+        effects.saw(DbIndex(0), b"k");
+        assert_eq!(effects.take_need(), 1, "what changed before is not known");
         effects.close_epoch(1, b"");
+        effects.set_durable(1);
+        effects.changed(DbIndex(0), b"k");
+        effects.close_epoch(2, b"");
         effects.saw(DbIndex(0), b"other");
         effects.saw(DbIndex(1), b"k");
         assert_eq!(effects.take_need(), 0);
         effects.saw(DbIndex(0), b"k");
-        assert_eq!(effects.take_need(), 1);
-        effects.set_durable(1);
+        assert_eq!(effects.take_need(), 2);
+        effects.set_durable(2);
         effects.saw(DbIndex(0), b"k");
         effects.saw_all();
         assert_eq!(effects.take_need(), 0);
