@@ -92,6 +92,12 @@ pub const DIFFERENCES: &[Difference] = &[
         how: How::NotSent,
     },
     Difference {
+        name: "WAITAOF",
+        reason: "a later command (Redis 7.2) that redis-server 7.0 does not have; its behaviour tests stand alone",
+        concerns: |argv| is(argv, 0, "waitaof"),
+        how: How::NotSent,
+    },
+    Difference {
         name: "fields that expire",
         reason: "later commands (Redis 7.4 and 8) that redis-server 7.0 does not have; their behaviour tests stand alone",
         concerns: |argv| {
