@@ -683,13 +683,15 @@ async fn merge<D: Disk>(disk: &D, parts: Vec<(PathBuf, Written)>, into: Snapshot
     let mut sum = Sum::of(&head);
     let mut at = write(&out, head, 0).await?;
     let mut synced = 0;
-    for (path, _) in &parts {
+    for (path, written) in &parts {
         let part = disk.open(path, Open::Read).await?;
         let mut from = 0;
-        loop {
-            let bytes = part.read_at(from, COPIED_BYTES).await?;
+        // Not until the file ends: where it has to end is known.
+        while from < written.bytes {
+            let most = usize::try_from(written.bytes - from).unwrap_or(COPIED_BYTES).min(COPIED_BYTES);
+            let bytes = part.read_at(from, most).await?;
             if bytes.is_empty() {
-                break;
+                return Err(io::ErrorKind::UnexpectedEof.into());
             }
             from += bytes.len() as u64;
             sum.update(&bytes);

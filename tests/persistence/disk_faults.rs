@@ -246,6 +246,83 @@ fn while_the_log_is_in_doubt_a_power_cut_loses_nothing_acknowledged() {
     }
 }
 
+#[test]
+fn a_log_that_is_switched_off_while_it_fails_is_forgotten() {
+    for outcome in [Outcome::Error(libc::ENOSPC), Outcome::Error(libc::EIO)] {
+        for call in [Call::Write, Call::Sync] {
+            let Some(disk) = FaultyDisk::mount() else { return };
+            let mut server = with_log(&disk, "everysec");
+            let mut client = server.connect();
+            write_all(&mut client, "before", BEFORE);
+            assert_eq!(client.line("WAITAOF 1 0 0").to_string(), "[(integer) 1, (integer) 0]");
+            let mut waiting = server.connect();
+            {
+                // The write is on its way when the log is to be closed, and fails.
+                let mut stalled = disk.stall();
+                stalled.fail(Fault::next(call, ".incr.aof", outcome));
+                assert_eq!(waiting.line("SET during 1").text(), "OK");
+                waiting.send(&["WAITAOF", "1", "0", "0"]);
+                thread::sleep(Duration::from_millis(100));
+                client.send(&["CONFIG", "SET", "appendonly", "no"]);
+            }
+            assert_eq!(client.reply().text(), "OK");
+            wait_until(&server, "it fails", || disk.failures() == 1);
+            for n in 0..10 {
+                thread::sleep(Duration::from_millis(5));
+                assert_eq!(client.line(&format!("SET unlogged:{n} {n}")).text(), "OK", "{call:?} {outcome:?}");
+            }
+            assert_eq!(client.line("CONFIG SET appendonly yes").text(), "OK");
+            wait_for_info(&server, &mut client, "aof_rewrite_in_progress:0");
+            write_all(&mut client, "after", BEFORE);
+            assert_eq!(client.line("WAITAOF 1 0 0").to_string(), "[(integer) 1, (integer) 0]");
+            cut_power(&mut server, &disk);
+            server.restart_with(&["--appendonly", "yes"]);
+            let mut client = server.connect();
+            assert_all(&mut client, "before", BEFORE);
+            assert_all(&mut client, "unlogged", 10);
+            assert_all(&mut client, "after", BEFORE);
+        }
+    }
+}
+
+#[test]
+fn a_merged_snapshot_that_fails_leaves_the_last_one() {
+    let faults = [
+        Fault::next(Call::Sync, "shard-1.rdb", Outcome::Error(libc::EIO)),
+        Fault::next(Call::Write, ".tmp", Outcome::Error(libc::ENOSPC)).after(1),
+        Fault::next(Call::Sync, ".tmp", Outcome::Error(libc::EIO)),
+        Fault::next(Call::Rename, "dump.rdb", Outcome::Error(libc::EIO)),
+    ];
+    let Some(disk) = FaultyDisk::mount() else { return };
+    let mut server = start(&disk, &[]);
+    let mut client = server.connect();
+    write_all(&mut client, "kept", BEFORE);
+    assert_eq!(client.line("SAVE").text(), "OK");
+    for fault in faults {
+        let what = format!("{fault:?}");
+        let last = of_snapshots(&disk);
+        disk.fail(fault);
+        assert!(matches!(client.line("SAVE MERGED"), Value::Error(_)), "{what}");
+        assert_eq!(disk.failures(), 1, "{what}");
+        assert_eq!(
+            of_snapshots(&disk),
+            last,
+            "{what}: what was being written is still there, or what was there is gone"
+        );
+        cut_power(&mut server, &disk);
+        server.restart();
+        client = server.connect();
+        assert_all(&mut client, "kept", BEFORE);
+        assert_eq!(client.line("SAVE MERGED").text(), "OK", "{what}");
+        assert_eq!(of_snapshots(&disk), ["dump.rdb"], "{what}");
+        cut_power(&mut server, &disk);
+        server.restart();
+        client = server.connect();
+        assert_all(&mut client, "kept", BEFORE);
+        disk.forget_failures();
+    }
+}
+
 /// The files of snapshots, without the server's log.
 fn of_snapshots(disk: &FaultyDisk) -> Vec<String> {
     disk.files_at("").into_keys().filter(|name| name.starts_with("dump")).collect()
