@@ -1001,6 +1001,12 @@ impl Conductor {
         if let Some(found) = found {
             has_data = true;
             self.load_parts(found, now).await?;
+            // Whoever renamed what was loaded may have been killed before that was on the disk.
+            let folder = SetFiles::new(&self.config, 0).folder();
+            let synced: std::io::Result<()> = self.job(self.c.origin().shard, Job::SyncFolder(folder)).await;
+            if let Err(error) = synced {
+                tracing::warn!("The working folder cannot be synced: {error}");
+            }
         }
         // What was loaded is no change.
         self.c.call_all(|shard| shard.storage.saved_changes = shard.metrics.changes).await;
