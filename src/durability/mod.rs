@@ -11,6 +11,7 @@
 //! - [`driver`]: one per core, beside its loop. Moves bytes between the shard and the disk, and does the jobs that plans ask for.
 //! - [`conductor`]: a plan on shard 0 that lives as long as the server: it loads at the start, closes epochs, runs snapshots and
 //!   rewrites, and ends the server.
+//! - `start`: how a server begins, from what is on the disk.
 //! - [`load`]: what is on the disk becomes keys again.
 //! - [`files`]: what the files are called and which of them count.
 //! - [`request`]: how commands talk to the conductor.
@@ -34,3 +35,4 @@ pub mod files;
 pub mod host;
 pub mod load;
 pub mod request;
+mod start;
