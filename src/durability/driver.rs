@@ -29,7 +29,9 @@ use crate::base::Epoch;
 use crate::base::time::Now;
 use crate::keyspace::{SnapshotBudget, SnapshotProgress};
 use crate::persist::rdb::{self, Sum};
+use crate::persist::whole_file;
 use crate::rt::disk::{Disk, DiskFile, Open};
+use crate::rt::process;
 use crate::shard::Shard;
 use crate::shard::storage::{Job, LogFailure, Remainder, SnapshotFile, Told, Written};
 use crate::shard::waiters::WaiterId;
@@ -350,7 +352,8 @@ impl<H: Host + 'static> Driver<H> {
                 }
                 if in_doubt || !shard.storage.log_failed {
                     shard.storage.log_failed = true;
-                    let failure = LogFailure { shard: shard.id, error: error_text(&error), in_doubt, upto: write_upto };
+                    let failure =
+                        LogFailure { shard: shard.id, error: process::reason(&error), in_doubt, upto: write_upto };
                     shard.tell_conductor(Told::LogFailed(failure));
                 }
             }
@@ -570,7 +573,7 @@ async fn simple<D: Disk>(disk: &D, job: Job) -> Box<dyn Any + Send> {
             listed => listed,
         }),
         Job::CreateFolder(folder) => Box::new(create_folder(disk, &folder).await),
-        Job::Replace(path, bytes) => Box::new(replace(disk, &path, bytes).await),
+        Job::Replace(path, bytes) => Box::new(whole_file::replace(disk, &path, bytes).await),
         Job::SyncFolder(folder) => Box::new(disk.sync_dir(&folder).await),
         Job::Settle(files) => Box::new(settle(disk, files).await),
         Job::Rename(pairs) => Box::new(rename(disk, pairs).await),
@@ -604,26 +607,6 @@ fn folder_of(path: &Path) -> &Path {
 async fn create_folder<D: Disk>(disk: &D, folder: &Path) -> io::Result<()> {
     disk.create_dir_all(folder).await?;
     disk.sync_dir(folder_of(folder)).await
-}
-
-/// Gives a file a new content in one step. If that fails before the step, nothing remains of it.
-async fn replace<D: Disk>(disk: &D, path: &Path, bytes: Vec<u8>) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let renamed = async {
-        let file = disk.open(&temporary, Open::Replace).await?;
-        write(&file, bytes, 0).await?;
-        file.sync_data().await?;
-        file.close().await;
-        disk.rename(&temporary, path).await
-    };
-    if let Err(error) = renamed.await {
-        // The next attempt begins it anew, whether it can be removed or not.
-        let _ = disk.remove(&temporary).await;
-        return Err(error);
-    }
-    disk.sync_dir(folder_of(path)).await
 }
 
 async fn rename<D: Disk>(disk: &D, pairs: Vec<(PathBuf, PathBuf)>) -> io::Result<()> {
@@ -714,13 +697,4 @@ async fn merge<D: Disk>(disk: &D, parts: Vec<(PathBuf, Written)>, into: Snapshot
 fn stored(end: &[u8; rdb::file_writer::END_BYTES]) -> u64 {
     let (_, sum) = end.split_last_chunk().expect("eight bytes behind the mark");
     u64::from_le_bytes(*sum)
-}
-
-/// The operating system's words for an error, without its number, as Redis gives them.
-fn error_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
-    }
 }

@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 use super::Shard;
 use crate::base::{DbIndex, Epoch, num};
 use crate::keyspace::Value;
-use crate::persist::aof::annotation;
+use crate::persist::aof::{annotation, effect};
 use crate::persist::dump;
 use crate::resp::Args;
 use crate::shard::reservations::TxnId;
@@ -279,15 +279,15 @@ impl Effects {
     }
 
     /// Logs a command in a database.
-    pub fn emit<'a>(&mut self, db: DbIndex, args: impl ExactSizeIterator<Item = &'a [u8]>) {
+    pub fn emit<'a>(&mut self, db: DbIndex, args: impl ExactSizeIterator<Item = &'a [u8]> + Clone) {
         if !self.active {
             return;
         }
         if self.selected != Some(db) {
             self.selected = Some(db);
-            write(&mut self.out, [&b"SELECT"[..], db.0.to_string().as_bytes()].into_iter());
+            effect::push_select(&mut self.out, db.0);
         }
-        write(&mut self.out, args);
+        effect::push_command(&mut self.out, args);
         self.unit_commands += 1;
         self.has_content = true;
         self.need = self.need.max(self.open);
@@ -343,7 +343,7 @@ impl Effects {
     }
 
     /// The command, or the step as far as this key is concerned, does this.
-    pub fn say<'a>(&mut self, db: DbIndex, key: &[u8], args: impl ExactSizeIterator<Item = &'a [u8]>) {
+    pub fn say<'a>(&mut self, db: DbIndex, key: &[u8], args: impl ExactSizeIterator<Item = &'a [u8]> + Clone) {
         self.say_nothing(db, key);
         self.emit(db, args);
     }
@@ -375,9 +375,8 @@ impl Effects {
     fn end_unit(&mut self) {
         self.depth -= 1;
         if self.depth == 0 && self.unit_commands > 1 {
-            const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
-            self.out.splice(self.unit_at..self.unit_at, MULTI.iter().copied());
-            self.out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
+            self.out.splice(self.unit_at..self.unit_at, effect::MULTI.iter().copied());
+            self.out.extend_from_slice(effect::EXEC);
         }
         if self.depth == 0
             && let Some(txn) = self.unit_txn.take()
@@ -414,20 +413,6 @@ pub fn rename(names: Vec<(String, String)>) {
 fn original_name(name: &[u8]) -> Option<&'static [u8]> {
     let renamed = RENAMED.get()?.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
     renamed.map(|(_, original)| original.as_bytes())
-}
-
-/// Appends a command as clients send it.
-fn write<'a>(out: &mut Vec<u8>, args: impl ExactSizeIterator<Item = &'a [u8]>) {
-    out.push(b'*');
-    num::push_u64(out, args.len() as u64);
-    out.extend_from_slice(b"\r\n");
-    for arg in args {
-        out.push(b'$');
-        num::push_u64(out, arg.len() as u64);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
 }
 
 impl Shard {

@@ -184,18 +184,9 @@ fn apply(old: &Config, new: &Config, changed: &[&'static str]) -> Result<(), Con
     if changed.contains(&"dir")
         && let Some(folder) = new.dir.to_path()
     {
-        std::env::set_current_dir(folder).map_err(|error| ConfigSetError::failed("dir", reason(&error)))?;
+        std::env::set_current_dir(folder).map_err(|error| ConfigSetError::failed("dir", process::reason(&error)))?;
     }
     Ok(())
-}
-
-/// What the system says of an error, without Rust's own addition of its number.
-fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
 }
 
 #[cfg(test)]
@@ -204,7 +195,7 @@ mod tests {
 
     #[test]
     fn system_errors_read_as_redis_prints_them() {
-        assert_eq!(reason(&std::io::Error::from_raw_os_error(libc::ENOENT)), "No such file or directory");
+        assert_eq!(process::reason(&std::io::Error::from_raw_os_error(libc::ENOENT)), "No such file or directory");
     }
 
     #[test]
