@@ -13,6 +13,7 @@ use super::exec;
 use super::gate::{Verdict, admit};
 use super::limits::{self, Passed, parse_limits};
 use super::parts::{Client, Parts};
+use super::plans::{LocalStep, RunningPlan};
 use super::routing::{Building, Owner, SpareBatches, owner};
 use super::tracked::{forget_caching, reads};
 use super::turns::ParkedBatches;
@@ -24,14 +25,14 @@ use crate::commands::stream_read::asks_to_wait;
 use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
-use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, Reply, Step};
+use crate::resp::{Args, BigBulk, OwnedArgs, Reply, Step};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::cx::{DataFn, ServiceFn};
-use crate::shard::message::{Adopted, Answer, Batch, BatchCommand, Call, CallFn, KeysFn, Message, Ticket, Turn};
-use crate::shard::reservations::{Order, TxnId};
+use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, KeysFn, Message, Ticket};
+use crate::shard::reservations::Order;
 use crate::shard::waiters::{WaitEvent, WaiterId};
 use crate::shard::{Run as TimedRun, Shard};
-use crate::txn::{ClaimsByShard, Coordinator, Driver, Origin, Outgoing, Plan, Progress};
+use crate::txn::ClaimsByShard;
 
 /// What a message leaves for the event loop to do, since it concerns sockets.
 pub enum Delivery {
@@ -45,33 +46,10 @@ pub enum Delivery {
 
 /// Commands that one session may run before others of its core have their turn.
 pub(super) const COMMANDS_PER_TURN: usize = 1024;
-/// Time that plans' local steps may take in one turn before the sockets are looked at again. Nanoseconds.
-const LOCAL_STEPS_NS: u64 = 500_000;
 /// Batches kept for reuse.
 const SPARE_BATCHES: usize = 64;
 /// An input buffer larger than this is not kept when it is empty. Bytes.
 const INPUT_KEPT_BYTES_MAX: usize = 4 * 1024;
-
-pub(super) struct RunningPlan {
-    pub(super) driver: Driver,
-    pub(super) session: SessionKey,
-    pub(super) command: &'static Command,
-    pub(super) silent: bool,
-    /// When it began, or last came out of a wait: the time that clients spend waiting for data is nobody's work.
-    pub(super) started_ns: u64,
-    /// Shards that have acknowledged invalidations.
-    pub(super) acknowledged: i64,
-    /// The result, while it is held until enough of them have.
-    pub(super) held: Option<Result<Reply, CommandError>>,
-    /// Its entry in [`Engine::deadlines`].
-    pub(super) deadline_us: Option<u64>,
-}
-
-/// What a plan wants done on its own shard.
-enum LocalStep {
-    Call(Ticket, CallFn),
-    Turn(Box<Turn>),
-}
 
 /// Whether the session goes on with its next command.
 pub(super) enum Flow {
@@ -89,8 +67,8 @@ pub struct Engine {
     pub(super) plans: HashMap<u32, RunningPlan, ahash::RandomState>,
     pub(super) next_plan: u32,
     /// When waits of plans are over: monotonic microseconds and the plan.
-    deadlines: BTreeSet<(u64, u32)>,
-    local_steps: VecDeque<LocalStep>,
+    pub(super) deadlines: BTreeSet<(u64, u32)>,
+    pub(super) local_steps: VecDeque<LocalStep>,
     pub(super) outgoing: Vec<(ShardId, Message)>,
     ready: VecDeque<SessionKey>,
     dirty: Vec<SessionKey>,
@@ -192,24 +170,6 @@ impl Engine {
         self.has_work()
     }
 
-    fn run_local_steps(&mut self) {
-        let deadline_ns = (self.clock_ns)().saturating_add(LOCAL_STEPS_NS);
-        while let Some(step) = self.local_steps.pop_front() {
-            match step {
-                LocalStep::Call(ticket, run) => {
-                    let answer = run(&mut self.shard);
-                    self.serve_ready();
-                    self.answer(ticket, answer);
-                }
-                LocalStep::Turn(turn) => self.take_turn(self.shard.id, turn),
-            }
-            self.run_turns();
-            if !self.local_steps.is_empty() && (self.clock_ns)() > deadline_ns {
-                break;
-            }
-        }
-    }
-
     /// Serves those who wait for keys that have changed, publishes what has happened, and passes on what that tells others.
     pub fn serve_ready(&mut self) {
         self.shard.serve_ready();
@@ -234,14 +194,6 @@ impl Engine {
                 self.tell_plan(plan, event);
             }
         }
-    }
-
-    /// Tells a plan that waits for data something, and runs it on. One that has ended meanwhile does not need to know.
-    fn tell_plan(&mut self, id: u32, event: WaitEvent) {
-        let Some(plan) = self.plans.get_mut(&id) else { return };
-        plan.started_ns = (self.clock_ns)();
-        plan.driver.tell(event);
-        self.go_on(id);
     }
 
     /// When the next wait for data is over, monotonic microseconds.
@@ -800,147 +752,6 @@ impl Engine {
         self.reply_here(session, silent, |out| out.append(&mut reply));
     }
 
-    /// Starts a command that takes several steps. What the client sent behind it waits; it waits for what was sent before it, if
-    /// that has gone to other shards.
-    pub(super) fn start_plan(
-        &mut self,
-        session: &mut Session,
-        command: &'static Command,
-        claims: ClaimsByShard,
-        start: impl FnOnce(Coordinator) -> Plan,
-    ) -> Flow {
-        self.seal(session);
-        if !session.pending.is_empty() {
-            session.ordered = true;
-            return Flow::Hold;
-        }
-        self.shard.catch_up(session);
-        let silent = self.silent(session) && !command.listens;
-        self.count(session, command);
-        self.shard.metrics.commands_processed += 1;
-        let id = self.next_plan;
-        // The last number is for calls that nobody waits for.
-        self.next_plan = (self.next_plan + 1) % u32::MAX;
-        let origin = Origin {
-            plan: id,
-            session: session.key,
-            client: session.id,
-            shard: self.shard.id,
-            db: session.db,
-            proto: session.proto,
-            touch: !session.no_touch,
-            remembers: session.remembers(),
-            now: self.shard.now,
-            clock_ns: self.clock_ns,
-        };
-        let driver = Driver::new(origin, self.shard.slots, claims, start);
-        session.plan_running = true;
-        session.pending.push_back(Pending::Plan(None));
-        let started_ns = (self.clock_ns)();
-        let plan = RunningPlan {
-            driver,
-            session: session.key,
-            command,
-            silent,
-            started_ns,
-            acknowledged: 0,
-            held: None,
-            deadline_us: None,
-        };
-        self.plans.insert(id, plan);
-        if let Some(result) = self.drive(id) {
-            self.finish_plan(id, session, result);
-        }
-        Flow::Next
-    }
-
-    /// Runs a plan as far as it gets and sends its calls. Returns its result when it is done.
-    fn drive(&mut self, id: u32) -> Option<Result<Reply, CommandError>> {
-        let plan = self.plans.get_mut(&id).filter(|plan| plan.held.is_none())?;
-        let progress = plan.driver.drive();
-        for (shard, call, what) in plan.driver.take_outgoing() {
-            let ticket = Ticket(u64::from(id) << 32 | u64::from(call));
-            let here = shard == self.shard.id;
-            self.shard.metrics.hops_out += u64::from(!here);
-            match what {
-                Outgoing::Call(run) if here => self.local_steps.push_back(LocalStep::Call(ticket, run)),
-                Outgoing::Call(run) => self.outgoing.push((shard, Message::Call(Call { ticket, run }))),
-                Outgoing::Turn { standing, keep, run } => {
-                    let txn = TxnId { home: self.shard.id, number: u64::from(id) };
-                    let turn = Box::new(Turn { ticket, txn, standing, keep, run });
-                    if here {
-                        self.local_steps.push_back(LocalStep::Turn(turn));
-                    } else {
-                        self.outgoing.push((shard, Message::Turn(turn)));
-                    }
-                }
-            }
-        }
-        match progress {
-            Progress::Waiting => {
-                self.note_wait(id);
-                None
-            }
-            Progress::Done(result) => {
-                self.set_deadline(id, None);
-                let plan = self.plans.get_mut(&id)?;
-                plan.held = Some(result);
-                plan.take_held()
-            }
-        }
-    }
-
-    /// Keeps what the session and the deadlines say of a plan's wait for data in step with the plan.
-    fn note_wait(&mut self, id: u32) {
-        let plan = &self.plans[&id];
-        let (waits, key) = (plan.driver.waits(), plan.session);
-        // A wait begins with the answer to a call, so the session is in its place.
-        if let Some(session) = self.shard.sessions.get_mut(key) {
-            session.blocked = waits.map(|_| id);
-        }
-        self.set_deadline(id, waits.flatten());
-    }
-
-    fn set_deadline(&mut self, id: u32, deadline_us: Option<u64>) {
-        let plan = self.plans.get_mut(&id).expect("the plan is running");
-        if plan.deadline_us != deadline_us {
-            if let Some(old) = std::mem::replace(&mut plan.deadline_us, deadline_us) {
-                self.deadlines.remove(&(old, id));
-            }
-            self.deadlines.extend(deadline_us.map(|at| (at, id)));
-        }
-    }
-
-    /// An answer to a call has come.
-    pub(super) fn answer(&mut self, ticket: Ticket, answer: Answer) {
-        let id = (ticket.0 >> 32) as u32;
-        // A plan that ended without waiting for all its calls leaves answers that nobody asks for.
-        let Some(plan) = self.plans.get_mut(&id) else { return };
-        plan.driver.answer(ticket.0 as u32, answer);
-        self.go_on(id);
-    }
-
-    /// Runs a plan that something has come for, and ends it if it is done.
-    pub(super) fn go_on(&mut self, id: u32) {
-        if let Some(result) = self.drive(id) {
-            self.conclude(id, result);
-        }
-    }
-
-    /// A plan is done, and its reply may leave.
-    pub(super) fn conclude(&mut self, id: u32, result: Result<Reply, CommandError>) {
-        match self.shard.sessions.take(self.plans[&id].session) {
-            Some(mut session) => {
-                self.finish_plan(id, &mut session, result);
-                self.settle(session);
-            }
-            None => {
-                // The client has gone meanwhile; its command was run to the end all the same.
-                self.plans.remove(&id);
-            }
-        }
-    }
-
     /// Has another shard run `f`; nobody waits for it.
     pub fn tell(&mut self, shard: ShardId, f: impl FnOnce(&mut Shard) + Send + 'static) {
         let run: CallFn = Box::new(move |shard| {
@@ -949,31 +760,6 @@ impl Engine {
         });
         // No plan has this number while it would matter: plans are counted up from zero and end.
         self.outgoing.push((shard, Message::Call(Call { ticket: Ticket(u64::MAX), run })));
-    }
-
-    fn finish_plan(&mut self, id: u32, session: &mut Session, result: Result<Reply, CommandError>) {
-        let plan = self.plans.remove(&id).expect("it has just run");
-        let command = plan.command.id;
-        let ns = (self.clock_ns)().saturating_sub(plan.started_ns);
-        let latency = self.shard.config.latency_tracking;
-        self.shard.metrics.commands.record_run(command, 1, ns, latency);
-        let mut reply = result.unwrap_or_else(|error| {
-            self.shard.metrics.count_error(error.code());
-            self.shard.metrics.commands.record_failed(command);
-            let mut reply = Reply::default();
-            reply.error(&error);
-            reply
-        });
-        if plan.silent {
-            reply.clear();
-        }
-        session.plan_running = false;
-        session.blocked = None;
-        session.tells_of(plan.driver.need(), &self.shard.config);
-        forget_caching(session, Some(plan.command), self.table);
-        let its_own = session.pending.iter_mut().rev().find(|entry| matches!(entry, Pending::Plan(None)));
-        *its_own.expect("the plan is pending while it runs") = Pending::Plan(Some(reply));
-        self.drain_pending(session);
     }
 
     /// Writes everything that is ready to the output, in order.
@@ -1006,7 +792,7 @@ impl Engine {
     }
 
     /// Ends the batch that this read has opened: its messages leave, its replies wait in line.
-    fn seal(&mut self, session: &mut Session) {
+    pub(super) fn seal(&mut self, session: &mut Session) {
         let Some(mut building) = self.building.take() else { return };
         let mut pending = building.pending;
         pending.seq = session.next_batch;
@@ -1192,7 +978,7 @@ impl Engine {
     }
 
     #[inline]
-    fn count(&mut self, session: &mut Session, command: &'static Command) {
+    pub(super) fn count(&mut self, session: &mut Session, command: &'static Command) {
         session.commands += 1;
         session.last_command = Some(command.id);
     }

@@ -23,6 +23,7 @@ mod gate;
 mod isolation;
 mod limits;
 mod parts;
+mod plans;
 pub mod replay;
 mod routing;
 mod service;

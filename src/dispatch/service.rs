@@ -2,7 +2,8 @@
 //!
 //! Part of the [`Engine`]: belongs to its core. Absent on purpose: what they do (`durability::conductor`).
 
-use super::engine::{Engine, RunningPlan};
+use super::engine::Engine;
+use super::plans::RunningPlan;
 use crate::base::DbIndex;
 use crate::commands::table::original_table;
 use crate::resp::Resp;

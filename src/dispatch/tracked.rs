@@ -4,7 +4,8 @@
 //! Part of the [`Engine`]: belongs to its core. The rule that it serves is told in [`tracking`]. Absent on purpose: who is told
 //! what (`shard::tracked`).
 
-use super::engine::{Engine, RunningPlan};
+use super::engine::Engine;
+use super::plans::RunningPlan;
 use crate::commands::table::{Command, Flags, Table};
 use crate::metrics::CommandId;
 use crate::resp::{Args, CommandError, Reply};
