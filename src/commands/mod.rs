@@ -13,6 +13,7 @@ mod client;
 pub mod client_tracking;
 pub mod cluster;
 pub mod command;
+pub mod compression;
 pub mod connection;
 pub mod docs;
 pub mod dump;
@@ -56,6 +57,7 @@ pub static FAMILIES: &[&[Row]] = &[
     bitmap::ROWS,
     cluster::ROWS,
     command::ROWS,
+    compression::ROWS,
     connection::ROWS,
     dump::ROWS,
     generic::ROWS,

@@ -391,7 +391,9 @@ fn load(object: &Object, request: &Request) -> (Vec<Box<[u8]>>, Range<usize>) {
             Object::List(list) => list.walk(first, backwards, |item| take(&item.text())),
             Object::Set(set) => set.walk(|item| take(&item.text())),
             Object::Zset(zset) => zset.walk(first, backwards, |item, _| take(&item.text())),
-            Object::Hash(_) | Object::Stream(_) => unreachable!("the source is of a type that is sorted"),
+            Object::Hash(_) | Object::Stream(_) | Object::Packed(_) => {
+                unreachable!("the source is of a type that is sorted")
+            }
         }
     }
     let wanted = if ordered { 0..count } else { window };

@@ -15,7 +15,7 @@ use super::table::{Flags, Row, Run};
 use crate::base::longdouble::LongDouble;
 use crate::base::num::{format_i64, parse_i64};
 use crate::base::time::Millis;
-use crate::base::{Blob, ShardId};
+use crate::base::{BLOB_BYTES_MIN, Blob, ShardId};
 use crate::config::EventClass;
 use crate::keyspace::{EMBSTR_BYTES_MAX, NewValue, Value};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
@@ -323,8 +323,11 @@ fn getrange(cx: &mut ReadCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let end = integer(args.get(3))?;
     match cx.string(args.get(1))? {
         Some(value) => {
-            let text = value.text();
-            reply.bulk(&text[clip(start, end, text.len())]);
+            let part = clip(start, end, value.len());
+            match value {
+                Value::Packed(packed) => reply.bulk(&packed.part(part)),
+                _ => reply.bulk(&value.text()[part]),
+            }
         }
         None => reply.bulk(b""),
     }
@@ -351,6 +354,8 @@ fn push_value(reply: &mut Reply, value: Value<'_>) {
         Value::Inline { bytes, .. } => reply.bulk(bytes),
         Value::Blob(blob) => reply.blob(blob),
         Value::Int(_) => reply.bulk(&value.text()),
+        Value::Packed(packed) if packed.text_len() < BLOB_BYTES_MIN => reply.bulk(&packed.text()),
+        Value::Packed(packed) => reply.blob(&Blob::new(packed.text())),
         Value::Object(_) => unreachable!("only strings are handed in"),
     }
 }

@@ -373,6 +373,12 @@ directives! {
         "How slowly the access counter of a key grows"
     lfu_decay_time "lfu-decay-time": i32 = "1", number(0, I32_MAX), Live, Works;
         "Minutes after which an access counter loses one"
+    compress_values_larger_than "compress-values-larger-than": u64 = "0", memory(0, I64_MAX_BYTES), Live, Works;
+        "Keep strings of more bytes than this compressed; 0 means only those that COMPRESS names"
+    compress_cold_after "compress-cold-after": i32 = "0", number(0, I32_MAX), Live, Works;
+        "Keep strings compressed that were not used for so many seconds; 0 means it does not matter"
+    compress_cpu_percent "compress-cpu-percent": u16 = "5", number(1, 100), Live, Works;
+        "Part of a shard's CPU that looking for such strings and compressing them may take"
     maxmemory "maxmemory": u64 = "0", memory(0, u64::MAX), Live, NO_EVICTION;
         "Bytes of memory that data may take; 0 means no limit"
     maxmemory_policy "maxmemory-policy": MaxmemoryPolicy = "noeviction", one_of(), Live, NO_EVICTION;

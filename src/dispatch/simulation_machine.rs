@@ -77,6 +77,7 @@ fn text(value: Value<'_>) -> Vec<u8> {
         Value::Int(number) => number.to_string().into_bytes(),
         Value::Inline { bytes, .. } => bytes.to_vec(),
         Value::Blob(bytes) => bytes.to_vec(),
+        Value::Packed(packed) => packed.text(),
         Value::Object(object) => match List::of(object) {
             Some(list) => {
                 let mut out = b"list".to_vec();

@@ -30,10 +30,11 @@ use crate::persist::aof::manifest::begins_as_rdb;
 use crate::persist::aof::scan::{End, Found, Keep, Limits as LogLimits, Scanner};
 use crate::persist::rdb::file::Used;
 use crate::persist::rdb::file_reader::{Entry, Step};
-use crate::persist::rdb::{Decoded, FileReader, Limits};
+use crate::persist::rdb::{Decoded, FileReader, Limits, PACKED_NEXT};
 use crate::rt::disk::{Disk, DiskFile, Open};
 use crate::shard::Shard;
 use crate::shard::storage::{FileKind, LoadFile, LoadPart, Loaded};
+use crate::types::{Object, Packed};
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -184,6 +185,7 @@ impl Into<'_> {
         let limits = Limits { string_bytes_max: usize::MAX, ..Limits::of(self.config) };
         let mut reader = FileReader::new(limits, self.config.rdbchecksum);
         let mut entries = 0;
+        let mut packed = false;
         loop {
             match reader.next().map_err(|damage| format!("{damage}; see `annulus check`"))? {
                 Step::NeedMore => {
@@ -194,8 +196,9 @@ impl Into<'_> {
                         false => reader.feed(&bytes),
                     }
                 }
+                Step::Aux(name, _) if name == PACKED_NEXT => packed = true,
                 Step::Entry(entry) => {
-                    self.insert(entry, alone)?;
+                    self.insert(entry, alone, std::mem::take(&mut packed))?;
                     entries += 1;
                     if entries % SLICE_ENTRIES == 0 {
                         host.pause().await;
@@ -214,7 +217,8 @@ impl Into<'_> {
         }
     }
 
-    fn insert(&mut self, entry: Entry<'_>, alone: bool) -> Result<(), String> {
+    /// `packed` says that its string was kept compressed.
+    fn insert(&mut self, entry: Entry<'_>, alone: bool, packed: bool) -> Result<(), String> {
         if alone && entry.expires.is_some_and(|due| due <= self.now) {
             self.loaded.expired += 1;
             return Ok(());
@@ -229,12 +233,23 @@ impl Into<'_> {
             Used::Often(count) => lfu_access(count, self.now),
         };
         let bytes;
+        let larger_than = usize::try_from(self.config.compress_values_larger_than).unwrap_or(usize::MAX);
+        let pack = |text: &[u8]| {
+            let wanted = packed || larger_than > 0 && text.len() > larger_than;
+            wanted
+                .then(|| Packed::pack(text))
+                .flatten()
+                .map(|packed| NewValue::Object(Box::new(Object::Packed(packed))))
+        };
         let value = match entry.value {
-            Decoded::String(text) if text.len() >= BLOB_BYTES_MIN => NewValue::Blob(Blob::new(text)),
-            Decoded::String(text) => {
-                bytes = text;
-                NewValue::string(&bytes)
-            }
+            Decoded::String(text) => match pack(&text) {
+                Some(packed) => packed,
+                None if text.len() >= BLOB_BYTES_MIN => NewValue::Blob(Blob::new(text)),
+                None => {
+                    bytes = text;
+                    NewValue::string(&bytes)
+                }
+            },
             Decoded::Object(object) => NewValue::Object(Box::new(object)),
         };
         match keyspace.db_mut(entry.db).lookup(&entry.key) {

@@ -69,6 +69,11 @@ pub fn lfu_used(access: u32, log_factor: u32, decay_minutes: u32, now: Millis, d
     lfu_access(counted, now)
 }
 
+/// Seconds since a record with this word was used, in whole minutes.
+pub fn lfu_idle_secs(access: u32, now: Millis) -> u32 {
+    u32::from(lfu_minutes(now).wrapping_sub((access >> 8) as u16)) * 60
+}
+
 fn lfu_minutes(now: Millis) -> u16 {
     now.0.div_euclid(60_000) as u16
 }

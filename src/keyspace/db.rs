@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 
 use super::expiry::ExpiryPass;
+use super::packing::PackedCount;
 use super::record::{Entry, Record, Slot};
 use super::snapshot::CutWalk;
 use super::table::{HashKey, Ruins, Spot, Table};
@@ -28,6 +29,8 @@ pub struct Db<H = ahash::RandomState> {
     pub(super) expires: usize,
     /// Bytes allocated for the records of the table and of the ruins, values included.
     pub(super) record_bytes: usize,
+    /// Strings of the table that are kept compressed.
+    pub(super) packed: PackedCount,
     pub(super) pass: ExpiryPass,
     /// What a snapshot has yet to write.
     pub(super) walk: CutWalk,
@@ -73,6 +76,7 @@ impl<H: HashKey> Db<H> {
             table: Table::new(hasher),
             expires: 0,
             record_bytes: 0,
+            packed: PackedCount::default(),
             pass: ExpiryPass::default(),
             walk: CutWalk::default(),
             ruins: Vec::new(),
@@ -249,6 +253,11 @@ impl<H: HashKey> Db<H> {
         DbMemory { table_bytes: self.table.bytes(), record_bytes: self.record_bytes }
     }
 
+    /// The strings that are kept compressed.
+    pub fn packed(&self) -> PackedCount {
+        self.packed
+    }
+
     /// Leaves an empty database behind and hands out the full one, which a snapshot may need: see [`super::Keyspace::take`].
     #[must_use]
     pub(super) fn take(&mut self) -> Db<H>
@@ -337,6 +346,7 @@ impl<H: HashKey> Db<H> {
             self.ruins.push(self.table.take_ruins());
             self.parts.clear();
             self.expires = 0;
+            self.packed = PackedCount::default();
             self.pass = ExpiryPass::default();
         }
         while let Some(ruins) = self.ruins.last_mut() {
@@ -365,6 +375,7 @@ impl<H: HashKey> Db<H> {
             self.ruins.push(self.table.take_ruins());
             self.parts.clear();
             self.expires = 0;
+            self.packed = PackedCount::default();
             self.pass = ExpiryPass::default();
         }
         if self.free_buried(records_max) {
@@ -393,16 +404,18 @@ impl<H: HashKey> Db<H> {
     /// Panics if something that must hold does not. Reads every record.
     pub fn check_invariants(&self) {
         self.table.check_invariants();
-        let (mut expires, mut bytes, mut earliest) = (0, 0, i64::MAX);
+        let (mut expires, mut bytes, mut earliest, mut packed) = (0, 0, i64::MAX, 0);
         self.table.walk_from(0, |entry| {
             if let Some(at) = entry.expire_at() {
                 expires += 1;
                 earliest = earliest.min(at.0);
             }
             bytes += entry.bytes();
+            packed += usize::from(matches!(entry.value(), Value::Packed(_)));
             true
         });
         assert_eq!(expires, self.expires, "the keys that expire were counted");
+        assert_eq!(packed, self.packed.values, "so were packed strings");
         assert!(self.pass.earliest() <= earliest, "no key expires unnoticed");
         if self.ruins.is_empty() {
             assert_eq!(bytes, self.record_bytes, "the bytes of the records were counted");
@@ -414,6 +427,7 @@ impl<H: HashKey> Db<H> {
         let leave = self.preserve(at, hash);
         let record = self.table.remove(at, hash, leave);
         self.record_bytes -= record.bytes();
+        self.packed.take(PackedCount::of(&record));
         self.expires -= usize::from(record.expire_at().is_some());
         self.forget_parts(&record);
         record
@@ -422,6 +436,7 @@ impl<H: HashKey> Db<H> {
     fn insert_at(&mut self, at: Spot, hash: u64, mut record: Record) -> Spot {
         let leave = self.walk.stamp_new(hash, &mut record);
         self.record_bytes += record.bytes();
+        self.packed.add(PackedCount::of(&record));
         if let Some(expire_at) = record.expire_at() {
             self.expires += 1;
             self.pass.note(expire_at);
@@ -437,7 +452,7 @@ impl<H: HashKey> Db<H> {
 fn part_expiry(value: Value<'_>) -> Option<Millis> {
     match value {
         Value::Object(object) => object.next_expiry(),
-        Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => None,
+        Value::Int(_) | Value::Inline { .. } | Value::Blob(_) | Value::Packed(_) => None,
     }
 }
 
@@ -596,12 +611,16 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
 
     fn change<R>(&mut self, change: impl FnOnce(&mut Record) -> R) -> R {
         let (result, before, after) = self.slot_to_change().update(|record| {
-            let before = (record.bytes(), record.expire_at());
+            let before = (record.bytes(), record.expire_at(), PackedCount::of(record));
             let result = change(record);
-            (result, before, (record.bytes(), record.expire_at()))
+            (result, before, (record.bytes(), record.expire_at(), PackedCount::of(record)))
         });
         let db = &mut *self.db;
         db.record_bytes = db.record_bytes - before.0 + after.0;
+        if before.2 != after.2 {
+            db.packed.take(before.2);
+            db.packed.add(after.2);
+        }
         if before.1 != after.1 {
             db.expires = db.expires - usize::from(before.1.is_some()) + usize::from(after.1.is_some());
             if let Some(expire_at) = after.1 {

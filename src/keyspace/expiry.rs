@@ -20,6 +20,7 @@
 //! Absent on purpose: lazy expiry on access (the caller sees [`super::Entry::is_expired`]), timers, notifications.
 
 use super::db::Db;
+use super::packing::PackedCount;
 use super::record::Record;
 use super::table::HashKey;
 use crate::base::time::Millis;
@@ -85,10 +86,12 @@ impl<H: HashKey> Db<H> {
                 break;
             }
             let (mut expires, mut bytes) = (0, 0);
+            let packed = &mut self.packed;
             let walk = &mut self.walk;
             let visited = self.table.expire_due_at(self.pass.position, now, |record, hasher| {
                 expires += 1;
                 bytes += record.bytes();
+                packed.take(PackedCount::of(&record));
                 on_expired(&record);
                 let leave = walk.preserve_expired(&record, hasher);
                 graves.push(record);

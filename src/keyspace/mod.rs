@@ -19,6 +19,7 @@
 pub mod access;
 pub mod db;
 pub mod expiry;
+pub mod packing;
 pub mod record;
 mod segment;
 mod size_class;
@@ -28,6 +29,7 @@ pub mod value;
 
 pub use db::{Db, DbMemory, EntryMut, Lookup, Parts, Vacant};
 pub use expiry::ExpireProgress;
+pub use packing::{PackPass, PackedCount};
 pub use record::{Entry, INLINE_BYTES_MAX, Record};
 pub use snapshot::{EntrySink, SnapshotBudget, SnapshotProgress};
 pub use table::{CURSOR_BITS, HashKey};
@@ -122,6 +124,11 @@ impl Keyspace {
     /// Number of keys that expire, in all databases.
     pub fn expires_len(&self) -> usize {
         self.dbs.iter().map(Db::expires_len).sum()
+    }
+
+    /// The strings of all databases that are kept compressed.
+    pub fn packed(&self) -> PackedCount {
+        self.dbs.iter().map(Db::packed).fold(PackedCount::default(), PackedCount::with)
     }
 
     /// What all databases take, in allocated bytes.

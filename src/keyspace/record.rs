@@ -15,7 +15,7 @@
 //! is no length field for the block: it follows from the head. A value is overwritten in place while it stays within
 //! the size class.
 //!
-//! A value that is not a string is one kind, whose payload word is the pointer to the boxed [`Object`].
+//! A value that is not a plain string is one kind, whose payload word is the pointer to the boxed [`Object`].
 //!
 //! A [`Record`] belongs to whoever holds it, a [`Slot`]'s record to the slot; both may move to another thread. Needs
 //! nothing from the runtime, so it runs under Miri.
@@ -433,6 +433,10 @@ impl Record {
             let text = Value::Int(number).text();
             self.set_value(NewValue::Bytes { bytes: &text, raw: true });
         }
+        if let Value::Packed(packed) = self.value() {
+            let text = Arc::new(packed.text());
+            self.set_value(NewValue::Blob(text));
+        }
         let mut shape = self.entry().shape();
         shape.head.0 |= Head::RAW;
         match shape.head.kind() {
@@ -700,7 +704,10 @@ impl<'a> Entry<'a> {
                     raw: shape.head.has(Head::RAW),
                 },
                 Kind::Blob => Value::Blob(payload.cast::<Blob>().as_ref()),
-                Kind::Object => Value::Object(payload.cast::<Box<Object>>().as_ref()),
+                Kind::Object => match payload.cast::<Box<Object>>().as_ref().as_ref() {
+                    Object::Packed(packed) => Value::Packed(packed),
+                    object => Value::Object(object),
+                },
             }
         }
     }
@@ -728,12 +735,13 @@ impl<'a> Entry<'a> {
         self.head().stamp()
     }
 
-    /// The bytes allocated for this record, its string included. A blob that is shared counts in full. Of an object only
-    /// its box counts, since what is in it changes without the record's knowledge.
+    /// The bytes allocated for this record, its string included. A blob that is shared counts in full. Of an object that is no
+    /// string only its box counts, since what is in it changes without the record's knowledge.
     pub fn bytes(self) -> usize {
         let apart = match self.value() {
             Value::Blob(blob) => BLOB_HEAD_BYTES + size_class(blob.capacity()),
             Value::Object(_) => size_class(size_of::<Object>()),
+            Value::Packed(packed) => size_class(size_of::<Object>()) + size_class(packed.packed_len()),
             Value::Int(_) | Value::Inline { .. } => 0,
         };
         self.shape().bytes() + apart
@@ -743,7 +751,7 @@ impl<'a> Entry<'a> {
     pub fn memory_bytes(self) -> usize {
         match self.value() {
             Value::Object(object) => self.bytes() + object.allocated_bytes(),
-            Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => self.bytes(),
+            Value::Int(_) | Value::Inline { .. } | Value::Blob(_) | Value::Packed(_) => self.bytes(),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What a key holds: as it is read ([`Value`]) and as it is written ([`NewValue`]).
 //!
-//! Strings are stored by the record itself, in one of three ways; every other type is a boxed [`Object`].
+//! Strings are stored by the record itself, in one of three ways, or packed; every other type is a boxed [`Object`], and so is a
+//! packed string, which readers see as a kind of its own.
 
 use std::ops::Deref;
 
 use crate::base::Blob;
 use crate::base::num::{self, Digits};
-use crate::types::Object;
+use crate::types::{DataType, Object, Packed};
 
 /// The longest string that OBJECT ENCODING calls `embstr` (Redis's `OBJ_ENCODING_EMBSTR_SIZE_LIMIT`).
 pub const EMBSTR_BYTES_MAX: usize = 44;
@@ -28,6 +29,8 @@ pub enum Value<'a> {
     },
     /// A string in an allocation of its own, which may be shared: clone the `Arc` to send it without a copy.
     Blob(&'a Blob),
+    /// A string that is kept compressed.
+    Packed(&'a Packed),
     /// A value of another type.
     Object(&'a Object),
 }
@@ -37,7 +40,7 @@ impl<'a> Value<'a> {
     pub fn type_name(self) -> &'static str {
         match self {
             Value::Object(object) => object.type_name(),
-            Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => "string",
+            Value::Int(_) | Value::Inline { .. } | Value::Blob(_) | Value::Packed(_) => "string",
         }
     }
 
@@ -53,6 +56,7 @@ impl<'a> Value<'a> {
             Value::Int(_) => "int",
             Value::Inline { raw: false, .. } => "embstr",
             Value::Inline { raw: true, .. } | Value::Blob(_) => "raw",
+            Value::Packed(packed) => packed.encoding(),
             Value::Object(object) => object.encoding(),
         }
     }
@@ -63,6 +67,7 @@ impl<'a> Value<'a> {
             Value::Int(number) => num::i64_len(number),
             Value::Inline { bytes, .. } => bytes.len(),
             Value::Blob(blob) => blob.len(),
+            Value::Packed(packed) => packed.text_len(),
             Value::Object(object) => object.len(),
         }
     }
@@ -78,29 +83,33 @@ impl<'a> Value<'a> {
             Value::Int(number) => NewValue::Int(number),
             Value::Inline { bytes, raw } => NewValue::Bytes { bytes, raw },
             Value::Blob(blob) => NewValue::Blob(Blob::clone(blob)),
+            Value::Packed(packed) => NewValue::Object(Box::new(Object::Packed(packed.clone()))),
             Value::Object(object) => NewValue::Object(Box::new(object.clone())),
         }
     }
 
-    /// The string itself, without allocating: borrowed from the record, or a number printed onto the stack. Panics if it is
+    /// The string itself: borrowed from the record, a number printed onto the stack, or unpacked into a vector. Panics if it is
     /// not a string: the caller has asked [`Value::is_string`].
     pub fn text(self) -> Text<'a> {
         match self {
             Value::Int(number) => Text::Digits(num::format_i64(number)),
             Value::Inline { bytes, .. } => Text::Borrowed(bytes),
             Value::Blob(blob) => Text::Borrowed(blob),
+            Value::Packed(packed) => Text::Unpacked(packed.text()),
             Value::Object(object) => unreachable!("a {} is not a string", object.type_name()),
         }
     }
 }
 
 /// The bytes of a string value. Dereferences to them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Text<'a> {
     /// They lie in the keyspace.
     Borrowed(&'a [u8]),
     /// They were printed for this reader.
     Digits(Digits),
+    /// They were unpacked for this reader.
+    Unpacked(Vec<u8>),
 }
 
 impl Deref for Text<'_> {
@@ -110,6 +119,7 @@ impl Deref for Text<'_> {
         match self {
             Text::Borrowed(bytes) => bytes,
             Text::Digits(digits) => digits.as_bytes(),
+            Text::Unpacked(bytes) => bytes,
         }
     }
 }

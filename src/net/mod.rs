@@ -11,6 +11,7 @@
 
 mod accept;
 mod connection;
+mod packing;
 mod reactor;
 mod timers;
 

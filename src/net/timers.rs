@@ -1,8 +1,9 @@
-//! What a core does because time has passed: expires keys, frees databases that were emptied, closes idle clients.
+//! What a core does because time has passed: expires keys, frees databases that were emptied, packs strings, closes idle clients.
 //!
 //! All of it in bounded slices between turns, and none of it wakes a core that has nothing due: the loop sleeps until
 //! [`Timers::next_us`], which is never when no key can expire and no client can time out.
 
+use super::packing::Packing;
 use crate::base::DbIndex;
 use crate::base::time::{Millis, Now};
 use crate::config::EventClass;
@@ -41,6 +42,7 @@ pub struct Timers {
     idle_from_us: u64,
     accept_logged_us: Option<u64>,
     stopping_turns: u32,
+    packing: Packing,
 }
 
 impl Timers {
@@ -53,6 +55,7 @@ impl Timers {
             engine.broadcast();
             engine.notice_disturbed();
         }
+        self.packing.run(&mut engine.shard, now, clock);
         if engine.shard.config.timeout > 0 && now.mono_us >= self.idle_from_us {
             self.idle_from_us = now.mono_us + IDLE_CHECK_US;
             close_idle(engine, now);
@@ -69,7 +72,7 @@ impl Timers {
             mono_us.saturating_add(in_ms.saturating_add(1).saturating_mul(1000)).max(self.expire_from_us)
         });
         let idle = (shard.config.timeout > 0 && !shard.sessions.is_empty()).then_some(self.idle_from_us);
-        [expiry, idle].into_iter().flatten().min()
+        [expiry, idle, self.packing.next_us(shard)].into_iter().flatten().min()
     }
 
     /// One active expiry cycle over all databases, from where the last one stopped.

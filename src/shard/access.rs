@@ -5,7 +5,9 @@
 use crate::base::rng::Rng;
 use crate::base::time::Millis;
 use crate::config::{Config, MaxmemoryPolicy};
-use crate::keyspace::access::{lfu_access, lfu_counter, lfu_initial, lfu_used, lru_clock};
+use crate::keyspace::access::{
+    lfu_access, lfu_counter, lfu_idle_secs, lfu_initial, lfu_used, lru_clock, lru_idle_secs,
+};
 
 /// What the 24 bits of a record's access word mean.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +59,15 @@ impl AccessPolicy {
                 lfu_used(access, log_factor, decay_minutes, now, draw)
             }
             AccessPolicy::Fixed(word) => word,
+        }
+    }
+
+    /// For how long a key with this word has not been used, in seconds: to the minute under LFU. A fixed word says nothing: 0.
+    pub fn idle_secs(self, access: u32, now: Millis) -> u32 {
+        match self {
+            AccessPolicy::Lru => lru_idle_secs(access, now),
+            AccessPolicy::Lfu { .. } => lfu_idle_secs(access, now),
+            AccessPolicy::Fixed(_) => 0,
         }
     }
 

@@ -321,7 +321,7 @@ impl ReadCx<'_> {
 #[inline]
 fn string_of(value: Value<'_>) -> Result<Value<'_>, CommandError> {
     match value {
-        Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => Ok(value),
+        Value::Int(_) | Value::Inline { .. } | Value::Blob(_) | Value::Packed(_) => Ok(value),
         Value::Object(_) => Err(CommandError::WrongType),
     }
 }
@@ -331,7 +331,7 @@ fn string_of(value: Value<'_>) -> Result<Value<'_>, CommandError> {
 fn of_type<T: DataType>(value: Value<'_>) -> Result<&T, CommandError> {
     match value {
         Value::Object(object) => T::of(object).ok_or(CommandError::WrongType),
-        Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => Err(CommandError::WrongType),
+        Value::Int(_) | Value::Inline { .. } | Value::Blob(_) | Value::Packed(_) => Err(CommandError::WrongType),
     }
 }
 
@@ -786,6 +786,16 @@ impl<'a> WriteCx<'a> {
         let Some(mut entry) = self.find(key, false, false) else { return false };
         entry.set_access(access);
         true
+    }
+
+    /// Keeps a string compressed; false if there is none, or too little would be gained. Nobody but the allocator can tell.
+    pub fn pack(&mut self, key: &[u8]) -> bool {
+        self.find(key, false, false).is_some_and(|mut entry| entry.pack())
+    }
+
+    /// Keeps a string as it is; false if it was not compressed.
+    pub fn unpack(&mut self, key: &[u8]) -> bool {
+        self.find(key, false, false).is_some_and(|mut entry| entry.unpack())
     }
 
     /// Removes a key, and says so; false if there was none.

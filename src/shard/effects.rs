@@ -498,7 +498,7 @@ impl Shard {
                 continue;
             };
             let due = entry.expire_at().map(|due| due.0.to_string());
-            let number;
+            let (number, unpacked);
             let string = match entry.value() {
                 Value::Int(n) => {
                     number = num::format_i64(n);
@@ -506,6 +506,10 @@ impl Shard {
                 }
                 Value::Inline { bytes, .. } => Some(bytes),
                 Value::Blob(bytes) => Some(&bytes[..]),
+                Value::Packed(packed) => {
+                    unpacked = packed.text();
+                    Some(&unpacked[..])
+                }
                 Value::Object(_) => None,
             };
             match (string, &due) {

@@ -1,11 +1,12 @@
-//! What a key holds that is not a string: one of the five types, and what they have in common.
+//! What a key holds that is not a plain string: one of the five types or a packed string, and what they have in common.
 //!
 //! An object is owned by its record and used on its shard's core. Invariant: what is stored is not empty, unless its type
-//! allows it ([`DataType::DIES_EMPTY`]). Absent on purpose: strings, which the record itself stores.
+//! allows it ([`DataType::DIES_EMPTY`]). Absent on purpose: plain strings, which
+//! the record itself stores.
 
 use std::fmt;
 
-use super::{Hash, List, Set, Stream, Zset};
+use super::{Hash, List, Packed, Set, Stream, Zset};
 use crate::base::time::Millis;
 
 /// What every type can be asked, whatever it holds.
@@ -58,6 +59,8 @@ pub enum Object {
     Zset(Zset),
     /// A stream.
     Stream(Stream),
+    /// A string that is kept compressed. To all but the record and its readers it is a string like any other.
+    Packed(Packed),
 }
 
 // The box of every small value: one of jemalloc's classes of 32 bytes.
@@ -103,6 +106,7 @@ macro_rules! each {
             Object::Hash($value) => $result,
             Object::Zset($value) => $result,
             Object::Stream($value) => $result,
+            Object::Packed($value) => $result,
         }
     };
 }

@@ -25,6 +25,12 @@ pub const DIFFERENCES: &[Difference] = &[
         how: How::NotSent,
     },
     Difference {
+        name: "COMPRESS, UNCOMPRESS",
+        reason: "commands of ours; their behaviour tests stand alone",
+        concerns: |argv| is(argv, 0, "compress") || is(argv, 0, "uncompress"),
+        how: How::NotSent,
+    },
+    Difference {
         name: "SET IFEQ, IFNE",
         reason: "later options of SET that redis-server 7.0 refuses; their behaviour tests stand alone",
         concerns: |argv| is(argv, 0, "set") && (3..argv.len()).any(|at| is(argv, at, "ifeq") || is(argv, at, "ifne")),

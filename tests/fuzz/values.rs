@@ -68,6 +68,7 @@ pub fn content_of(value: &Decoded) -> Content {
         Decoded::Object(Object::Hash(hash)) => ("hash", hash_content(hash)),
         Decoded::Object(Object::Zset(zset)) => ("zset", zset_content(zset)),
         Decoded::Object(Object::Stream(stream)) => ("stream", stream_content(stream)),
+        Decoded::Object(Object::Packed(_)) => unreachable!("no payload has one"),
     }
 }
 

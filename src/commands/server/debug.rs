@@ -228,6 +228,7 @@ fn describe_object(entry: Entry<'_>, idle_secs: u32) -> String {
         Value::Blob(blob) => (blob.as_ptr(), std::sync::Arc::strong_count(blob)),
         Value::Inline { bytes, .. } => (bytes.as_ptr(), 1),
         Value::Int(_) => (entry.key().as_ptr(), 1),
+        Value::Packed(packed) => (std::ptr::from_ref(packed).cast(), 1),
         Value::Object(object) => (std::ptr::from_ref(object).cast(), 1),
     };
     format!(

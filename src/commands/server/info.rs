@@ -15,6 +15,7 @@ use crate::base::time::Now;
 use crate::base::{Epoch, ShardId, size};
 use crate::commands::table::{Flags, Row, Run, table};
 use crate::config::{Choice, Config};
+use crate::keyspace::PackedCount;
 use crate::keyspace::access::lru_clock;
 use crate::metrics::ShardMetrics;
 use crate::pubsub::Kind;
@@ -169,6 +170,7 @@ struct Part {
     dbs: Vec<DbCounts>,
     data: u64,
     dropped: u64,
+    packed: PackedCount,
     /// Names that clients listen to, by kind; each is counted on the first shard that has a subscriber.
     names: [u64; 3],
     /// Keys that clients have read and may have cached, how many have each, and prefixes that clients follow.
@@ -217,6 +219,7 @@ impl Part {
             clients,
             dbs: dbs.collect(),
             data: data_bytes(&shard.keyspace),
+            packed: shard.keyspace.packed(),
             dropped: shard.dropped.iter().map(|db| db.len() as u64).sum(),
             remembered: [shard.tracking.keys_len(), shard.tracking.items_len(), shard.tracking.prefixes_len()]
                 .map(|n| n as u64),
@@ -435,6 +438,10 @@ impl Report {
         text.field("active_defrag_running", 0);
         text.field("lazyfree_pending_objects", self.parts.iter().map(|p| p.dropped).sum::<u64>());
         text.field("lazyfreed_objects", 0);
+        let packed = self.parts.iter().fold(PackedCount::default(), |sum, part| sum.with(part.packed));
+        text.field("compressed_strings", packed.values);
+        text.field("compressed_strings_bytes", packed.packed_bytes);
+        text.field("compressed_strings_plain_bytes", packed.text_bytes);
     }
 
     fn persistence(&self, text: &mut Text) {
@@ -704,6 +711,7 @@ mod tests {
             ],
             data: 100,
             dropped: 0,
+            packed: PackedCount::default(),
             names: [0; 3],
             remembered: [0; 3],
             metrics,

@@ -23,6 +23,7 @@ pub struct Form {
 pub fn form_of(value: Value<'_>, now: Millis) -> Option<Form> {
     let (type_byte, version) = match value {
         Value::Int(_) | Value::Inline { .. } | Value::Blob(_) => (STRING, 6),
+        Value::Packed(_) | Value::Object(Object::Packed(_)) => (STRING, 6),
         Value::Object(Object::List(_)) => (LIST, 6),
         Value::Object(Object::Set(set)) if set.as_ints().is_some() => (SET_INTSET, 6),
         Value::Object(Object::Set(_)) => (SET, 6),
@@ -43,6 +44,7 @@ pub fn encode(value: Value<'_>, now: Millis, writer: &mut Writer<'_>) {
         Value::Int(number) => writer.number(number),
         Value::Inline { bytes, .. } => writer.string(bytes),
         Value::Blob(blob) => writer.string(blob),
+        Value::Packed(packed) | Value::Object(Object::Packed(packed)) => writer.string(&packed.text()),
         Value::Object(Object::List(list)) => encode_list(list, writer),
         Value::Object(Object::Set(set)) => encode_set(set, writer),
         Value::Object(Object::Zset(zset)) => encode_zset(zset, writer),

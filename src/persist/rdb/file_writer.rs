@@ -189,6 +189,10 @@ impl BodyWriter {
     }
 }
 
+/// The name of a field that stands before a key whose string was kept compressed, so that it is again when it was loaded. Other servers
+/// overlook it, as they do every field that they do not know, wherever it stands.
+pub const PACKED_NEXT: &[u8] = b"annulus-packed";
+
 /// Appends what says that keys of this database follow.
 pub fn select_db(out: &mut Vec<u8>, db: DbIndex) {
     out.push(SELECT_DB);
@@ -206,6 +210,12 @@ pub fn write_key(
     compress: bool,
 ) -> Option<u16> {
     let form = form_of(value, now)?;
+    if matches!(value, Value::Packed(_)) {
+        out.push(AUX);
+        let mut writer = Writer::new(out, compress);
+        writer.string(PACKED_NEXT);
+        writer.string(b"1");
+    }
     if let Some(due) = facts.expires {
         out.push(EXPIRES_MS);
         out.extend_from_slice(&due.0.to_le_bytes());

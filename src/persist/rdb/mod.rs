@@ -54,7 +54,7 @@ pub const REDIS_VERSION: &str = "7.2.7";
 pub use decode::{decode, decode_valkey};
 pub use encode::{Form, encode, form_of};
 pub use file_reader::FileReader;
-pub use file_writer::{BodyWriter, Origin, VERSION_MIN, end, version};
+pub use file_writer::{BodyWriter, Origin, PACKED_NEXT, VERSION_MIN, end, version};
 pub use reader::Reader;
 pub use sink::RdbSink;
 pub use sum::Sum;

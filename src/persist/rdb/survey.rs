@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::file::{Damage, Reason, Version};
 use super::file_reader::{Checksum, Entry, Step};
-use super::{Decoded, FileReader, Limits};
+use super::{Decoded, FileReader, Limits, PACKED_NEXT};
 use crate::base::DbIndex;
 use crate::base::time::Millis;
 
@@ -114,6 +114,7 @@ impl Survey {
             match self.reader.next()? {
                 Step::NeedMore => break,
                 Step::Header(version) => findings.version = Some(version),
+                Step::Aux(name, _) if name == PACKED_NEXT => {}
                 Step::Aux(name, value) => {
                     if findings.aux.len() < AUX_MAX {
                         let short = |text: &[u8]| text[..text.len().min(AUX_BYTES_MAX)].to_vec();
