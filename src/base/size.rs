@@ -26,6 +26,16 @@ pub fn parse_bytes(text: &[u8]) -> Option<u64> {
     num::parse_u64(&digits[significant..])?.checked_mul(multiplier)
 }
 
+/// A size with the largest unit that says it exactly: `2gb`, `64kb`, `1000`. [`parse_bytes`] reads it back.
+pub fn spell(bytes: u64) -> String {
+    for (unit, shift) in [("gb", 30), ("mb", 20), ("kb", 10)] {
+        if bytes != 0 && bytes.trailing_zeros() >= shift {
+            return format!("{}{unit}", bytes >> shift);
+        }
+    }
+    bytes.to_string()
+}
+
 /// Appends a size as the `_human` fields of INFO show it: two decimals and the largest of `B K M G T P` (powers of
 /// 1024) that leaves at least 1 in front of the point. Bytes have no decimals, and neither has what is past 1024 P.
 pub fn push_human(out: &mut Vec<u8>, bytes: u64) {
@@ -45,6 +55,15 @@ pub fn push_human(out: &mut Vec<u8>, bytes: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_that_is_spelled_reads_as_itself() {
+        for (bytes, text) in [(0, "0"), (1000, "1000"), (1024, "1kb"), (3 << 20, "3mb"), (5 << 40, "5120gb")] {
+            assert_eq!(spell(bytes), text);
+            assert_eq!(parse_bytes(text.as_bytes()), Some(bytes));
+        }
+        assert_eq!(parse_bytes(spell(u64::MAX).as_bytes()), Some(u64::MAX));
+    }
 
     #[test]
     fn sizes_read_as_redis_conf_defines_them() {

@@ -8,7 +8,7 @@
 //!   mesh       bounded mailboxes between shards                          peers       how a shard rings another's bell
 //!   park       how a shard waits: in its ring, or inside glommio
 //!   socket     listeners, addresses, socket options                      disk        files, and what is durable when
-//!   clock signals entropy process memory
+//!   clock signals entropy process memory            owned_file  the configuration file, replaced
 //! ```
 //!
 //! One turn of a shard's loop, as the net layer writes it:
@@ -36,6 +36,7 @@ pub mod entropy;
 pub mod executor;
 pub mod memory;
 pub mod mesh;
+pub mod owned_file;
 pub mod park;
 pub mod peers;
 pub mod probe;

@@ -35,12 +35,14 @@ use clap::{Arg, Command};
 use super::convert::Convert;
 use super::instant;
 use super::restore::Restore;
+use super::sample::sample;
 use crate::base::num::parse_u64;
 use crate::config::{
     Config, ConfigError, DIRECTIVES, Effect, FILE_ONLY, Files, Loader, Place, SHARDS_MAX, Sight, Text, When,
 };
 use crate::resp::OwnedArgs;
 use crate::resp::words::split_words;
+use crate::rt::owned_file::MachineFiles;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub enum Cli {
     Convert(Convert),
     /// Write what the store was at an instant and leave.
     Restore(Restore),
+    /// Print the sample configuration and leave.
+    Sample(String),
     /// Print this text and leave.
     Help(String),
     /// Print this text and leave.
@@ -136,7 +140,11 @@ impl From<ConfigError> for CliError {
 /// Understands the arguments of this process (without its own name), reading the files they name.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, CliError> {
     let working_folder = std::env::current_dir().map_err(CliError::WorkingFolder)?;
-    parse_on(&Machine { files: &Disk, working_folder: &working_folder, cpus: cpus_allowed() }, &mut io::stdin(), args)
+    parse_on(
+        &Machine { files: &MachineFiles, working_folder: &working_folder, cpus: cpus_allowed() },
+        &mut io::stdin(),
+        args,
+    )
 }
 
 /// What parsing needs to know of the machine.
@@ -151,19 +159,6 @@ fn cpus_allowed() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The files of this machine.
-struct Disk;
-
-impl Files for Disk {
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
-    }
-
-    fn names(&self, folder: &Path) -> io::Result<Vec<OsString>> {
-        fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.file_name())).collect()
-    }
-}
-
 fn parse_on(
     machine: &Machine<'_>,
     stdin: &mut dyn Read,
@@ -173,6 +168,7 @@ fn parse_on(
     // Redis looks at these only when they stand alone or first; a value such as `--requirepass -h` is no call for help.
     match args.first().map(Vec::as_slice) {
         Some(b"-h" | b"--help") => return Ok(Cli::Help(help())),
+        Some(b"--print-config") => return Ok(Cli::Sample(sample())),
         Some(b"-v" | b"--version") => return Ok(Cli::Version(version())),
         Some(b"check") => return check(&args[1..]),
         Some(b"restore") => return restore(&args[1..]),
@@ -349,6 +345,7 @@ fn help() -> String {
         .arg(Arg::new("FILE.conf").help("A configuration file in the format of redis.conf"))
         .arg(Arg::new("-").help("Read more directives from standard input"))
         .arg(Arg::new("help").short('h').long("help").num_args(0).help("Print this text"))
+        .arg(Arg::new("sample").long("print-config").num_args(0).help("Print a configuration file with all directives"))
         .arg(Arg::new("version").short('v').long("version").num_args(0).help("Print the version"))
         .after_help(format!(
             "Examples:\n  annulus --port 7000 --save '' --dir /data --shards 4\n  annulus /etc/annulus.conf --loglevel \
@@ -658,6 +655,12 @@ mod tests {
             }
             assert!(text.contains("annulus [FILE.conf]"), "{text}");
         }
+    }
+
+    #[test]
+    fn print_config_prints_the_sample() {
+        let Ok(Cli::Sample(text)) = parsed(&["--print-config"], "") else { panic!("no sample") };
+        assert!(text.contains("\n#port 6379\n"), "{text}");
     }
 
     #[test]

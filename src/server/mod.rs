@@ -14,6 +14,7 @@ mod instant;
 mod logging;
 mod rdb_end;
 mod restore;
+mod sample;
 mod source;
 
 use std::ffi::OsString;
@@ -60,7 +61,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(Cli::Check(path)) => return check::run(&path, Clock::new().now().millis()),
         Ok(Cli::Convert(asked)) => return convert::run(&asked, Clock::new().now().millis()),
         Ok(Cli::Restore(asked)) => return restore::run(&asked),
-        Ok(Cli::Help(text) | Cli::Version(text)) => {
+        Ok(Cli::Sample(text) | Cli::Help(text) | Cli::Version(text)) => {
             // A closed pipe is the reader's wish.
             let _ = std::io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
