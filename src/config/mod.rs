@@ -5,6 +5,7 @@
 //!                                           ├──> rule of the row ──> field of Config
 //! CONFIG SET port 7000 ──> Config::set ─────┘
 //! CONFIG GET po* <── Config::get <── rule of the row <── field of Config
+//! CONFIG REWRITE ──> rewrite: the old text and the fields of Config give the new text
 //! ```
 //!
 //! [`Config`] is plain data. Each shard owns a copy and reads its fields; the server makes a changed copy, tries to
@@ -18,6 +19,7 @@
 //! shares it with inline commands: `resp::words`), and the side effects of a change.
 
 mod load;
+mod rewrite;
 mod rule;
 mod rule_lists;
 mod shapes;
@@ -26,6 +28,7 @@ mod units;
 mod values;
 
 pub use load::{ConfigError, Files, Loader, Place};
+pub use rewrite::{CannotSay, rewrite};
 pub use table::{Config, DIRECTIVES, Directive, Effect, FILE_ONLY, FileOnly, SHARDS_MAX, Sight, When};
 pub use values::{
     AclPubsubDefault, AppendFsync, Choice, DisklessLoad, EndpointType, EventClass, EventClasses, LogLevel,
@@ -89,6 +92,14 @@ impl Config {
             }
         }
         found
+    }
+
+    /// Gives these settings the values that they have in `other`.
+    pub fn take_from(&mut self, other: &Config, names: &[&'static str]) {
+        for directive in DIRECTIVES.iter().filter(|directive| names.contains(&directive.name)) {
+            let value = (directive.print)(other);
+            (directive.assign)(self, &directive.words(&value)).expect("a test checks that what is printed can be read");
+        }
     }
 
     /// CONFIG SET: takes all of the pairs or none. `client_is_local` says whether the client came over the loopback

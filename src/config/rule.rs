@@ -25,6 +25,10 @@ pub(super) trait Rule {
     fn assign(&self, value: &mut Self::Value, words: &[&[u8]]) -> Result<(), Refusal>;
     /// The value as CONFIG GET shows it.
     fn print(&self, value: &Self::Value) -> Vec<u8>;
+    /// The value as a person would write it into a file.
+    fn spell(&self, value: &Self::Value) -> Vec<u8> {
+        self.print(value)
+    }
     /// What is allowed, to follow the word "wants".
     fn wants(&self) -> String;
 }
@@ -158,6 +162,10 @@ impl Rule for Memory {
         value.to_string().into_bytes()
     }
 
+    fn spell(&self, value: &u64) -> Vec<u8> {
+        size::spell(*value).into_bytes()
+    }
+
     fn wants(&self) -> String {
         match self.min {
             0 => "a size such as 1048576, 64kb, 100mb or 2gb".to_owned(),
@@ -196,6 +204,13 @@ impl Rule for MemoryShare {
             MemoryOrPercent::Percent(percent) => format!("{percent}%"),
         }
         .into_bytes()
+    }
+
+    fn spell(&self, value: &MemoryOrPercent) -> Vec<u8> {
+        match value {
+            MemoryOrPercent::Bytes(bytes) => size::spell(*bytes).into_bytes(),
+            MemoryOrPercent::Percent(_) => self.print(value),
+        }
     }
 
     fn wants(&self) -> String {

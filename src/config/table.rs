@@ -73,6 +73,7 @@ pub struct Directive {
     /// What it is for, in one sentence without a full stop.
     pub about: &'static str,
     pub(super) print: fn(&Config) -> Vec<u8>,
+    pub(super) spell: fn(&Config) -> Vec<u8>,
     pub(super) assign: fn(&mut Config, &[&[u8]]) -> Result<(), Refusal>,
     pub(super) wants: fn() -> String,
 }
@@ -153,6 +154,7 @@ macro_rules! directives {
                 sight: sight!($($sight)?),
                 about: $about,
                 print: |config| rule_of::<$type, _>(&$rule).print(&config.$field),
+                spell: |config| rule_of::<$type, _>(&$rule).spell(&config.$field),
                 assign: |config, words| rule_of::<$type, _>(&$rule).assign(&mut config.$field, words),
                 wants: || rule_of::<$type, _>(&$rule).wants(),
             },

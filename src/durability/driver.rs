@@ -31,7 +31,7 @@ use crate::keyspace::{SnapshotBudget, SnapshotProgress};
 use crate::persist::rdb::{self, Sum};
 use crate::persist::whole_file;
 use crate::rt::disk::{Disk, DiskFile, Open};
-use crate::rt::process;
+use crate::rt::{background, process};
 use crate::shard::Shard;
 use crate::shard::storage::{Job, LogFailure, Remainder, SnapshotFile, Told, Written};
 use crate::shard::waiters::WaiterId;
@@ -439,6 +439,10 @@ impl<H: Host + 'static> Driver<H> {
                     done.borrow_mut().push(Done::Job(asker, number, Box::new(found)));
                 });
             }
+            Job::Call(call) => self.host.spawn(async move {
+                let answer = background::blocking(call.0).await;
+                done.borrow_mut().push(Done::Job(asker, number, answer));
+            }),
             job => self.host.spawn(async move {
                 let answer = simple(&*disk, job).await;
                 done.borrow_mut().push(Done::Job(asker, number, answer));
@@ -584,7 +588,8 @@ async fn simple<D: Disk>(disk: &D, job: Job) -> Box<dyn Any + Send> {
         | Job::AbandonSnapshot
         | Job::CloseLog
         | Job::Load(_)
-        | Job::Scan(_) => unreachable!("the driver does these itself"),
+        | Job::Scan(_)
+        | Job::Call(_) => unreachable!("the driver does these itself"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! clients are few (8 connections on 4 cores miss one core four times in ten). A new connection goes to the core that has the
 //! fewest. The accepting core counts; the others tell it when a connection is gone.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::base::ShardId;
 
@@ -24,20 +24,59 @@ pub const ACCEPT_RETRY_MS: u64 = 100;
 
 /// The books of shard 0.
 pub struct Acceptor {
-    /// All listeners; a listener's number is its place.
-    pub listeners: Vec<Listener>,
+    /// All listeners; a listener's number is its place, which is empty when it has gone.
+    pub listeners: Vec<Option<Listener>>,
     /// Listeners that failed, and the monotonic time from which on they are to be tried again, in microseconds.
     pub retry_at_us: Option<u64>,
     /// Whether a listener is armed, by number.
     pub armed: Vec<bool>,
+    /// Whether it is to go as soon as it is not armed any more, by number.
+    retired: Vec<bool>,
     next_id: u64,
 }
 
 impl Acceptor {
     /// Books for these listeners.
     pub fn new(listeners: Vec<Listener>) -> Acceptor {
-        let armed = vec![false; listeners.len()];
-        Acceptor { listeners, retry_at_us: None, armed, next_id: 0 }
+        let mut acceptor =
+            Acceptor { listeners: Vec::new(), retry_at_us: None, armed: Vec::new(), retired: Vec::new(), next_id: 0 };
+        acceptor.add(listeners);
+        acceptor
+    }
+
+    fn add(&mut self, listeners: impl IntoIterator<Item = Listener>) {
+        self.listeners.extend(listeners.into_iter().map(Some));
+        self.armed.resize(self.listeners.len(), false);
+        self.retired.resize(self.listeners.len(), false);
+    }
+
+    /// The sockets of TCP listeners.
+    pub fn tcp_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().flatten().filter(|listener| !listener.unix).map(|listener| listener.socket.as_fd())
+    }
+
+    /// These take the place of all TCP listeners, which listen no more and go when nothing is in flight on them.
+    pub fn move_tcp(&mut self, next: impl IntoIterator<Item = Listener>) {
+        for number in 0..self.listeners.len() {
+            if self.listeners[number].as_ref().is_some_and(|listener| !listener.unix) {
+                self.retired[number] = true;
+                self.let_go(number);
+            }
+        }
+        self.add(next);
+    }
+
+    /// Nothing is in flight on a listener any more. Whether it stays.
+    pub fn disarmed(&mut self, number: usize) -> bool {
+        self.armed[number] = false;
+        self.let_go(number);
+        self.listeners[number].is_some()
+    }
+
+    fn let_go(&mut self, number: usize) {
+        if self.retired[number] && !self.armed[number] {
+            self.listeners[number] = None;
+        }
     }
 
     /// The next client's number.

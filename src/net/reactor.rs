@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::accept::{ACCEPT_RETRY_MS, Acceptor, least_loaded};
+use super::accept::{ACCEPT_RETRY_MS, Acceptor, Listener, least_loaded};
 use super::connection::{Connection, Named, Receiving, connection_token, named, special_token};
 use crate::base::{Epoch, ShardId};
 use crate::config::Config;
@@ -131,6 +131,12 @@ impl Reactor {
     /// Runs until the shard is told to stop. Returns the shard, for what is to be done with its data then.
     pub async fn run(mut self) -> Shard {
         self.arm_listeners();
+        if let Some(acceptor) = &self.acceptor {
+            match socket::TcpDoors::over(acceptor.tcp_sockets()) {
+                Ok(doors) => self.engine.shard.tcp_doors = doors,
+                Err(error) => tracing::error!("the listeners cannot be moved by CONFIG SET: {error}"),
+            }
+        }
         if let Some(signals) = &self.signals {
             self.ring.recv_multi(signals.as_fd(), special_token(SIGNALS));
         }
@@ -211,6 +217,15 @@ impl Reactor {
     /// Settings have changed that this loop, or the process, keeps a copy of.
     #[cold]
     fn take_in_config(&mut self) {
+        if let (Some(next), Some(acceptor)) = (self.engine.shard.tcp_doors.take_next(), &mut self.acceptor) {
+            let named = |listener: socket::Listener| Listener {
+                name: listener.address.to_string(),
+                socket: listener.socket,
+                unix: false,
+            };
+            acceptor.move_tcp(next.into_iter().map(named));
+            self.arm_listeners();
+        }
         let config = &self.engine.shard.config;
         self.config_seen = self.engine.shard.config_version;
         self.parker.set_busy_poll(Duration::from_micros(u64::from(config.busy_poll_usec)));
@@ -356,6 +371,7 @@ impl Reactor {
         let Some(acceptor) = &mut self.acceptor else { return };
         acceptor.retry_at_us = None;
         for (number, listener) in acceptor.listeners.iter().enumerate() {
+            let Some(listener) = listener else { continue };
             if !std::mem::replace(&mut acceptor.armed[number], true) {
                 self.ring.accept_multi(listener.socket.as_fd(), special_token(number as u32));
             }
@@ -366,25 +382,30 @@ impl Reactor {
         let Named::Special(number) = named(token) else { unreachable!("only listeners accept") };
         let mono_us = self.engine.shard.now.mono_us;
         let Some(acceptor) = &mut self.acceptor else { return };
+        let Some(unix) = acceptor.listeners[number as usize].as_ref().map(|listener| listener.unix) else { return };
+        let name = if unix { acceptor.listeners[number as usize].as_ref().map(|l| l.name.clone()) } else { None };
         if !more {
-            acceptor.armed[number as usize] = false;
+            if !acceptor.disarmed(number as usize) && result.is_err() {
+                // It listens no more, as it was told.
+                return;
+            }
             acceptor.retry_at_us = Some(match &result {
                 Ok(_) => mono_us,
                 Err(_) => mono_us + ACCEPT_RETRY_MS * 1000,
             });
         }
         match result {
-            Ok(socket) => self.welcome(socket, number as usize),
+            Ok(socket) => self.welcome(socket, name.as_deref()),
             // The peer gave up before we looked.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
             Err(error) => self.timers.log_accept_error(mono_us, &error),
         }
     }
 
-    fn welcome(&mut self, socket: OwnedFd, number: usize) {
+    /// `unix_path`: of the Unix socket that it came in by.
+    fn welcome(&mut self, socket: OwnedFd, unix_path: Option<&str>) {
         let acceptor = self.acceptor.as_mut().expect("only the accepting shard comes here");
-        let listener = &acceptor.listeners[number];
-        let unix = listener.unix;
+        let unix = unix_path.is_some();
         let shard = &mut self.engine.shard;
         let clients: u64 = shard.clients_by_shard.iter().map(|n| u64::from(*n)).sum();
         if clients >= u64::from(shard.config.maxclients) {
@@ -392,8 +413,8 @@ impl Reactor {
             socket::refuse(&socket, b"-ERR max number of clients reached\r\n");
             return;
         }
-        let (peer, local) = if unix {
-            (format!("{}:0", listener.name), format!("{}:0", listener.name))
+        let (peer, local) = if let Some(path) = unix_path {
+            (format!("{path}:0"), format!("{path}:0"))
         } else {
             let peer = socket::peer_address(socket.as_fd());
             if shard.config.protected_mode && shard.config.requirepass.is_empty() && !peer.is_local() {

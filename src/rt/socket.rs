@@ -102,6 +102,72 @@ impl Listener {
     }
 }
 
+/// The TCP listeners of the process while it runs, for whoever has to move them: CONFIG SET of `port`, `bind` and `tcp-keepalive`.
+///
+/// Belongs to the shard that accepts. The event loop has the listeners themselves; here are second descriptors of the same sockets, and new
+/// listeners until the loop takes them in.
+#[derive(Debug, Default)]
+pub struct TcpDoors {
+    open: Vec<OwnedFd>,
+    next: Option<Vec<Listener>>,
+}
+
+impl TcpDoors {
+    /// Over these listeners.
+    pub fn over<'a>(listeners: impl Iterator<Item = BorrowedFd<'a>>) -> io::Result<TcpDoors> {
+        let open = listeners.map(|socket| socket.try_clone_to_owned()).collect::<io::Result<_>>()?;
+        Ok(TcpDoors { open, next: None })
+    }
+
+    /// Listens there instead: from now on the kernel takes connections in there, and none any more where it did. Port 0: nowhere. After an
+    /// error everything is as it was.
+    pub fn move_to(&mut self, list: &[impl AsRef<str>], port: u16, options: TcpOptions) -> Result<(), BindError> {
+        let none = BindError {
+            what: format!("of port {port}"),
+            error: io::Error::new(io::ErrorKind::AddrNotAvailable, "none of the addresses is one of this machine"),
+        };
+        let bind = || match port {
+            0 => Ok(Vec::new()),
+            _ => match bind_tcp(list, port, options)? {
+                bound if bound.is_empty() && !list.is_empty() => Err(none),
+                bound => Ok(bound),
+            },
+        };
+        let is_ours =
+            |socket: &OwnedFd| matches!(local_address(socket.as_fd()), Address::Tcp(address) if address.port() == port);
+        let bound = if port != 0 && self.open.iter().any(is_ours) {
+            // It is our own sockets that are in the way. One that was shut down listens again when it is told to.
+            self.open.iter().for_each(shut_down);
+            bind().inspect_err(|_| {
+                for socket in &self.open {
+                    if let Err(error) = SockRef::from(socket).listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))
+                    {
+                        tracing::error!("a listener that was to move cannot listen any more where it did: {error}");
+                    }
+                }
+            })?
+        } else {
+            bind()?
+        };
+        let copies: io::Result<Vec<OwnedFd>> = bound.iter().map(|listener| listener.socket.try_clone()).collect();
+        let copies = copies.map_err(|error| BindError { what: format!("of port {port}"), error })?;
+        self.open.iter().for_each(shut_down);
+        self.open = copies;
+        self.next = Some(bound);
+        Ok(())
+    }
+
+    /// Probes of connections that will be accepted. Those that are there keep theirs.
+    pub fn set_keepalive(&self, secs: u32) -> io::Result<()> {
+        self.open.iter().try_for_each(|socket| set_keepalive(socket.as_fd(), secs))
+    }
+
+    /// The listeners that have taken the place of those that were there, if they have moved.
+    pub fn take_next(&mut self) -> Option<Vec<Listener>> {
+        self.next.take()
+    }
+}
+
 /// Why a listener could not be made.
 #[derive(Debug)]
 pub struct BindError {
@@ -313,6 +379,31 @@ mod tests {
         let shared = TcpOptions { share_port: true, ..OPTIONS };
         let one = bind_tcp(&["127.0.0.1"], 0, shared).unwrap().remove(0);
         assert_eq!(bind_tcp(&["127.0.0.1"], port(&one), shared).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn listeners_move_to_another_address_of_the_same_port_and_back() {
+        let any = bind_tcp(&["*"], 0, OPTIONS).unwrap();
+        let port = port(&any[0]);
+        let mut doors = TcpDoors::over(any.iter().map(|listener| listener.socket.as_fd())).unwrap();
+        let reached = |host: &str| TcpStream::connect((host, port)).is_ok();
+        assert!(reached("127.0.0.2"));
+        doors.move_to(&["127.0.0.1"], port, OPTIONS).unwrap();
+        let one = doors.take_next().unwrap();
+        assert!(one.len() == 1 && reached("127.0.0.1") && !reached("127.0.0.2"));
+        assert!(doors.move_to(&["192.0.2.1"], port, OPTIONS).is_err(), "an address of another machine");
+        assert!(doors.take_next().is_none() && reached("127.0.0.1"), "it listens where it did");
+        doors.move_to(&["*"], 0, OPTIONS).unwrap();
+        assert!(!reached("127.0.0.1"), "port 0 is nowhere");
+    }
+
+    #[test]
+    fn listeners_stay_where_they_are_when_a_port_is_taken() {
+        let (ours, others) =
+            (bind_tcp(&["127.0.0.1"], 0, OPTIONS).unwrap(), bind_tcp(&["127.0.0.1"], 0, OPTIONS).unwrap());
+        let mut doors = TcpDoors::over(ours.iter().map(|listener| listener.socket.as_fd())).unwrap();
+        assert!(doors.move_to(&["127.0.0.1"], port(&others[0]), OPTIONS).is_err());
+        assert!(TcpStream::connect(("127.0.0.1", port(&ours[0]))).is_ok());
     }
 
     #[test]

@@ -33,6 +33,7 @@ use crate::metrics::{CommandId, ShardMetrics};
 use crate::pubsub::PubSub;
 use crate::resp::Args;
 use crate::resp::Reply;
+use crate::rt::socket::TcpDoors;
 use crate::session::{SessionKey, Sessions};
 use crate::tracking::{Client, Fence, HeldReply, Tracking};
 use access::AccessPolicy;
@@ -152,6 +153,8 @@ pub struct Shard {
     pub told: Vec<(ShardId, TellFn)>,
     /// On shard 0, which accepts: connections by the shard that serves them. Those on their way there count already.
     pub clients_by_shard: Vec<u32>,
+    /// On shard 0: what listens to TCP, to be moved.
+    pub tcp_doors: TcpDoors,
 }
 
 /// What a shard needs to begin.
@@ -207,6 +210,7 @@ impl Shard {
             clock_ns: seed.clock_ns,
             wait_events: Vec::new(),
             told: Vec::new(),
+            tcp_doors: TcpDoors::default(),
             clients_by_shard: vec![0; usize::from(seed.shards)],
         }
     }

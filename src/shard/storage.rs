@@ -64,6 +64,17 @@ pub enum Job {
     Load(LoadPart),
     /// Sums up what a log holds. Answer: `Result<FileSum, String>`.
     Scan(PathBuf),
+    /// Calls what would hold up the loop, beside it. Answer: what it gives.
+    Call(BlockingCall),
+}
+
+/// What [`Job::Call`] calls.
+pub struct BlockingCall(pub Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>);
+
+impl std::fmt::Debug for BlockingCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BlockingCall")
+    }
 }
 
 /// What remains of a log that was found.

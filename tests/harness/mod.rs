@@ -60,6 +60,27 @@ impl Server {
     ///
     /// Between finding a free port and listening on it another test may take it; then the next one is tried.
     pub fn start(program: &Path, args: &[&str]) -> Server {
+        Server::start_in(program, None, args)
+    }
+
+    /// As [`Server::start`], with a configuration file of this text, in which `PORT` and `DIR` stand for a free port and the folder. It is
+    /// `server.conf` in the folder; no directive is given beside it but those of `args`.
+    pub fn with_file(program: &Path, text: &str, args: &[&str]) -> Server {
+        Server::start_in(program, Some(text), args)
+    }
+
+    /// As [`Server::with_file`], once `prepare` has put into the folder what it needs; `None` if the server does not start.
+    pub fn with_file_and(program: &Path, text: &str, prepare: impl Fn(&Path)) -> Option<Server> {
+        Server::try_start(program, Some(text), &[], prepare).ok()
+    }
+
+    fn start_in(program: &Path, text: Option<&str>, args: &[&str]) -> Server {
+        let started = Server::try_start(program, text, args, |_| {});
+        started.unwrap_or_else(|log| panic!("{} did not start:\n{}", program.display(), tail(&log, 30)))
+    }
+
+    /// The server, or what it said when it did not start.
+    fn try_start(program: &Path, text: Option<&str>, args: &[&str], prepare: impl Fn(&Path)) -> Result<Server, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("annulus-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(name);
@@ -67,13 +88,20 @@ impl Server {
         let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
         for _ in 0..3 {
             let port = free_port();
+            if let Some(text) = text {
+                let text = text.replace("PORT", &port.to_string()).replace("DIR", &dir.display().to_string());
+                fs::write(dir.join("server.conf"), text).expect("the server's folder is writable");
+                prepare(&dir);
+            }
             let process = spawn(program, &args, port, &dir);
             let mut server = Server { process, program: program.into(), args: args.clone(), port, dir: dir.clone() };
             if server.wait_until_ready() {
-                return server;
+                return Ok(server);
             }
             let log = server.log();
-            assert!(log.contains("in use"), "{} did not start:\n{}", program.display(), tail(&log, 30));
+            if !log.contains("in use") {
+                return Err(log);
+            }
         }
         panic!("three free ports in a row were taken by someone else");
     }
@@ -229,15 +257,20 @@ pub fn annulus_bin() -> PathBuf {
     std::env::var_os("ANNULUS_BIN").map_or_else(|| env!("CARGO_BIN_EXE_annulus").into(), PathBuf::from)
 }
 
-fn redis_bin() -> PathBuf {
+/// The oracle.
+pub fn redis_bin() -> PathBuf {
     std::env::var_os("REDIS_BIN").map_or_else(|| "redis-server".into(), PathBuf::from)
 }
 
 fn spawn(program: &Path, args: &[String], port: u16, dir: &Path) -> Child {
     let log = File::create(dir.join("log.txt")).expect("the server's folder is writable");
-    Command::new(program)
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"])
-        .arg(dir)
+    let mut command = Command::new(program);
+    if dir.join("server.conf").exists() {
+        command.arg("server.conf");
+    } else {
+        command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--dir"]).arg(dir);
+    }
+    command
         .args(args)
         .current_dir(dir)
         .stdin(Stdio::null())
@@ -247,7 +280,8 @@ fn spawn(program: &Path, args: &[String], port: u16, dir: &Path) -> Child {
         .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()))
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
     listener.local_addr().expect("a bound socket has an address").port()
 }

@@ -4,15 +4,23 @@
 //! and numbers it; then the whole new [`Config`] goes to the other shards, and each keeps the one with the highest number. So
 //! whatever order the copies of two changes arrive in, all shards end with the same settings, and they are those of shard 0.
 
+use std::any::Any;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
 use super::SERVER;
 use crate::base::ShardId;
 use crate::commands::help::help;
 use crate::commands::persistence::settings_changed;
 use crate::commands::table::{Flags, Row, Run, SessionCx};
-use crate::config::{Config, ConfigSetError, directive};
+use crate::config::{self, CannotSay, Config, ConfigSetError, Text, directive};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
+use crate::rt::owned_file::{self, MachineFiles};
 use crate::rt::process;
+use crate::rt::socket::{TcpDoors, TcpOptions};
 use crate::shard::Shard;
+use crate::shard::storage::{BlockingCall, Job, Told};
+use crate::shard::waiters::{WaitEvent, WaiterId};
 use crate::txn::{Coordinator, Plan};
 
 const FLAGS: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
@@ -66,7 +74,7 @@ pub const ROW: Row = Row {
             arity: 2,
             flags: FLAGS,
             tips: TO_ALL,
-            run: Run::Session(rewrite),
+            run: Run::Server(rewrite),
             ..SERVER
         },
         Row {
@@ -105,12 +113,57 @@ fn resetstat(coordinator: Coordinator, _: OwnedArgs) -> Plan {
     })
 }
 
-fn rewrite(cx: &mut SessionCx<'_>, _: Args<'_>, _: &mut Reply) -> Result<(), CommandError> {
-    Err(CommandError::Custom(if cx.shard.about.config_file.is_empty() {
-        "ERR The server is running without a config file"
-    } else {
-        "ERR Rewriting config file: not available in this version"
-    }))
+fn rewrite(coordinator: Coordinator, _: OwnedArgs) -> Plan {
+    Box::pin(async move {
+        let me = WaiterId { home: coordinator.origin().shard, plan: coordinator.origin().plan };
+        let begun = coordinator.call(HOME, move |shard| {
+            let path = PathBuf::from(&shard.about.config_file);
+            let running = shard.config.clone();
+            if path.as_os_str().is_empty() {
+                return false;
+            }
+            let call = move || -> Box<dyn Any + Send> { Box::new(rewrite_file(&path, &running)) };
+            shard.storage.jobs.push_back((me, 0, Job::Call(BlockingCall(Box::new(call)))));
+            true
+        });
+        if !begun.await {
+            return Err(CommandError::Custom("ERR The server is running without a config file"));
+        }
+        let result = loop {
+            if let WaitEvent::Told(told) = coordinator.next_told().await
+                && let Told::JobDone(_, answer) = *told
+            {
+                break answer.downcast::<Result<(), String>>().expect("it is what the call gives");
+            }
+        };
+        match *result {
+            Ok(()) => tracing::info!("CONFIG REWRITE executed with success."),
+            Err(error) => {
+                tracing::warn!("CONFIG REWRITE failed: {error}");
+                return Err(CommandError::Message(format!("ERR Rewriting config file: {error}")));
+            }
+        }
+        let mut reply = coordinator.reply();
+        reply.ok();
+        Ok(reply)
+    })
+}
+
+/// Has the file say what is in force.
+fn rewrite_file(path: &Path, running: &Config) -> Result<(), String> {
+    let old = match std::fs::read(path) {
+        // It has gone; as in Redis it is made anew.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(|error| process::reason(&error))?,
+    };
+    // Users are declared nowhere but in `users` here, once there are any: the lines that a file has for them go in its place.
+    let users = None;
+    let new = config::rewrite(&old, path, running, &MachineFiles, users)
+        .map_err(|CannotSay(name)| format!("'{name}' would not be read again as it is in force"))?;
+    if new == old {
+        return Ok(());
+    }
+    owned_file::replace(path, &new).map_err(|error| process::reason(&error))
 }
 
 fn set(coordinator: Coordinator, args: OwnedArgs) -> Plan {
@@ -120,48 +173,80 @@ fn set(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         }
         let local = super::client_is_local(&coordinator).await;
         let changed = coordinator.call(HOME, move |shard| change(shard, args.as_args(), local)).await;
-        let (version, config, names) = changed.map_err(|error| CommandError::Message(error.to_string()))?;
-        let appendonly = config.appendonly;
-        coordinator
-            .call_all(move |shard| {
-                if version > shard.config_version {
-                    shard.config_version = version;
-                    shard.config = config.clone();
-                }
-            })
-            .await;
-        settings_changed(&coordinator, &names, appendonly).await?;
+        let (before, changed, names) = changed.map_err(|error| CommandError::Message(error.to_string()))?;
+        let appendonly = changed.1.appendonly;
+        spread(&coordinator, changed).await;
+        if let Err(error) = settings_changed(&coordinator, &names, appendonly).await {
+            // All or nothing: what was changed goes back.
+            let restored = coordinator.call(HOME, move |shard| restore(shard, &before, &names)).await;
+            spread(&coordinator, restored).await;
+            return Err(error);
+        }
         let mut reply = coordinator.reply();
         reply.ok();
         Ok(reply)
     })
 }
 
-/// Takes the pairs behind `CONFIG SET` into force on shard 0. Returns the number of the change, the settings it leads to, and which have changed.
-fn change(shard: &mut Shard, args: Args<'_>, local: bool) -> Result<(u64, Config, Vec<&'static str>), ConfigSetError> {
+/// The number of a change, and the settings that it leads to.
+type Change = (u64, Config);
+
+/// Gives all shards the settings of a change, unless they have those of a later one.
+async fn spread(coordinator: &Coordinator, (version, config): Change) {
+    coordinator
+        .call_all(move |shard| {
+            if version > shard.config_version {
+                shard.config_version = version;
+                shard.config = config.clone();
+            }
+        })
+        .await;
+}
+
+/// Takes the pairs behind `CONFIG SET` into force on shard 0. Returns the settings before it, the change, and what it changes.
+fn change(
+    shard: &mut Shard,
+    args: Args<'_>,
+    local: bool,
+) -> Result<(Config, Change, Vec<&'static str>), ConfigSetError> {
     debug_assert_eq!(shard.id, HOME);
     let words: Vec<&[u8]> = args.slice(2).iter().collect();
     let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
     let mut next = shard.config.clone();
     let changed = next.set(&pairs, local)?;
-    apply(&shard.config, &next, &changed)?;
+    apply(&shard.config, &next, &changed, &mut shard.tcp_doors)?;
     for name in &changed {
         if let Some(reason) = directive(name.as_bytes()).and_then(|directive| next.no_effect(directive)) {
             tracing::warn!("CONFIG SET: '{name}' has no effect: {reason}");
         }
     }
+    if changed.contains(&"dir")
+        && let Ok(here) = std::env::current_dir()
+    {
+        // What was said may have been relative to the folder before.
+        next.dir = Text(here.into_os_string().into_vec());
+    }
     shard.config_version += 1;
-    shard.config = next.clone();
-    Ok((shard.config_version, next, changed))
+    let before = std::mem::replace(&mut shard.config, next.clone());
+    Ok((before, (shard.config_version, next), changed))
 }
 
-/// Does to the process what a change asks for. What can fail comes before what cannot be taken back.
-fn apply(old: &Config, new: &Config, changed: &[&'static str]) -> Result<(), ConfigSetError> {
+/// Takes a change back that could not be brought to its end; what others have changed since stays.
+fn restore(shard: &mut Shard, before: &Config, names: &[&'static str]) -> Change {
+    let mut next = shard.config.clone();
+    next.take_from(before, names);
+    if let Err(error) = apply(&shard.config, &next, names, &mut shard.tcp_doors) {
+        tracing::error!("A change of settings failed and cannot be taken back: {error}");
+    }
+    shard.config_version += 1;
+    shard.config = next.clone();
+    (shard.config_version, next)
+}
+
+/// Does to the process what a change asks for, all of it or nothing.
+fn apply(old: &Config, new: &Config, changed: &[&'static str], doors: &mut TcpDoors) -> Result<(), ConfigSetError> {
     for name in changed {
         match *name {
-            "port" | "bind" => {
-                return Err(ConfigSetError::failed(name, "listeners cannot change while the server runs"));
-            }
             "maxclients" if new.maxclients > old.maxclients => {
                 let more = u64::from(new.maxclients - old.maxclients);
                 let reachable = process::descriptor_limit().and_then(|(soft, _)| {
@@ -186,7 +271,37 @@ fn apply(old: &Config, new: &Config, changed: &[&'static str]) -> Result<(), Con
     {
         std::env::set_current_dir(folder).map_err(|error| ConfigSetError::failed("dir", process::reason(&error)))?;
     }
-    Ok(())
+    let moved = move_doors(new, changed, doors);
+    if moved.is_err()
+        && changed.contains(&"dir")
+        && let Some(folder) = old.dir.to_path()
+        && let Err(error) = std::env::set_current_dir(&folder)
+    {
+        tracing::error!("cannot go back to the folder '{}': {error}", folder.display());
+    }
+    moved
+}
+
+/// Listens where the new settings say.
+fn move_doors(new: &Config, changed: &[&'static str], doors: &mut TcpDoors) -> Result<(), ConfigSetError> {
+    let keepalive_secs = u32::try_from(new.tcp_keepalive).unwrap_or(0);
+    if let Some(name) = changed.iter().find(|name| ["port", "bind"].contains(name)) {
+        let backlog = u32::try_from(new.tcp_backlog).unwrap_or(0);
+        let options = TcpOptions { backlog, keepalive_secs, share_port: false };
+        doors.move_to(&new.bind, new.port, options).map_err(|error| {
+            tracing::warn!("{error}");
+            let reason = match *name {
+                "port" => "Unable to listen on this port. Check server logs.",
+                _ => "Failed to bind to specified addresses.",
+            };
+            ConfigSetError::failed(name, reason)
+        })
+    } else if changed.contains(&"tcp-keepalive") {
+        let set = doors.set_keepalive(keepalive_secs);
+        set.map_err(|error| ConfigSetError::failed("tcp-keepalive", process::reason(&error)))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -199,11 +314,22 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_cannot_move() {
-        let old = Config::default();
+    fn a_change_that_cannot_be_done_leaves_the_folder_as_it_was() {
+        let here = std::env::current_dir().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let mut old = Config::default();
+        let folder = here.display().to_string();
+        let protected = directive(b"enable-protected-configs").unwrap();
+        assert_eq!(protected.default, "no");
+        old.enable_protected_configs = crate::config::ProtectedAction::Yes;
+        old.dir = crate::config::Text::from(folder.as_str());
         let mut new = old.clone();
-        let changed = new.set(&[(&b"port"[..], &b"1"[..])], true).unwrap();
-        let error = apply(&old, &new, &changed).unwrap_err().to_string();
-        assert!(error.starts_with("ERR CONFIG SET failed (possibly related to argument 'port') - "), "{error}");
+        let pairs = [(&b"port"[..], port.as_bytes()), (b"bind", b"127.0.0.1"), (b"dir", b"/")];
+        let changed = new.set(&pairs, true).unwrap();
+        let error = apply(&old, &new, &changed, &mut TcpDoors::default()).unwrap_err().to_string();
+        let reason = "Unable to listen on this port. Check server logs.";
+        assert_eq!(error, format!("ERR CONFIG SET failed (possibly related to argument 'port') - {reason}"));
+        assert_eq!(std::env::current_dir().unwrap(), here);
     }
 }

@@ -1,0 +1,9 @@
+//! What an operator does with the server and sees of it: its configuration file, its life under a service manager, what it says when it
+//! crashes, and what it lets clients take.
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod config_file;
+mod config_rewrite;
+mod directives;
