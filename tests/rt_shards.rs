@@ -15,7 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use annulus::base::ShardId;
-use annulus::rt::executor::{ExecutorConfig, allowed_cores, install_crash_report, start};
+use annulus::rt::crash::install_panic_report;
+use annulus::rt::executor::{ExecutorConfig, allowed_cores, start};
 use annulus::rt::process::{self, Whose};
 use annulus::rt::{
     Completion, Endpoint, Inbox, Mail, Mesh, Parker, Payload, PeerBoard, Ring, RingConfig, Token, background,
@@ -396,7 +397,7 @@ fn shards_with_background_work_wake_each_other_too() {
 #[test]
 #[ignore = "run by a_panic_in_a_shard_is_reported_and_stops_the_process"]
 fn panics_in_a_background_task_of_a_shard() {
-    install_crash_report("annulus test build");
+    install_panic_report("annulus test build");
     let config = ExecutorConfig { shards: 2, pin: false, cores: Vec::new() };
     let shards = start(&config, vec![(), ()], |shard, ()| async move {
         let mut ring = Ring::new(RingConfig::default()).unwrap();

@@ -468,10 +468,11 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_warned_about_once_and_only_if_it_asks_for_something() {
-        let (_, warnings) = load("syslog-enabled yes\nsyslog-enabled yes\ntls-port 0\nsave \"\"\nport 1").unwrap();
-        let expected = "/etc/x.conf:2: 'syslog-enabled' has no effect: logs go to standard output or to logfile only";
+        let (_, warnings) = load("activerehashing no\nactiverehashing no\ntls-port 0\nsave \"\"\nport 1").unwrap();
+        let expected =
+            "/etc/x.conf:2: 'activerehashing' has no effect: tables grow in small segments and are never rehashed";
         assert_eq!(warnings, [expected]);
-        let (_, warnings) = load("syslog-enabled yes\nsyslog-enabled no").unwrap();
+        let (_, warnings) = load("activerehashing no\nactiverehashing yes").unwrap();
         assert_eq!(warnings, [""; 0]);
         let (_, warnings) = load("loadmodule /x.so\nlua-replicate-commands yes").unwrap();
         assert_eq!(warnings.len(), 2);

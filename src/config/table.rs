@@ -222,17 +222,12 @@ const NO_LOGO: Effect = Accepted("the log has no logo");
 const NO_SLOWLOG: Effect = Accepted("the slow log is not there yet");
 const NO_LAZY_VALUES: Effect = Accepted("large values are always freed in slices, however they go");
 const NO_LATENCY_MONITOR: Effect = Accepted("the latency monitor is not there yet");
-const NO_SYSLOG: Effect = Accepted("logs go to standard output or to logfile only");
-const NO_FORK: Effect = Accepted("the server stays in the foreground; let a service manager put it in the background");
-const NO_NOTIFY: Effect = Accepted("the service manager is not notified yet");
 const NO_DEFRAG: Effect = Accepted("the memory allocator is left to tidy up by itself");
 const NO_REHASHING: Effect = Accepted("tables grow in small segments and are never rehashed");
 const NO_IO_THREADS: Effect = Accepted("every shard does its own input and output; see shards");
 const NO_SUCH_THREADS: Effect = Accepted("there are no such threads or processes here; see shard-cpus");
-const NO_OOM_SCORE: Effect = Accepted("the kernel's out-of-memory score is left alone");
-const NO_THP: Effect = Accepted("transparent huge pages are left to the system; see tuning/");
 const NO_TITLE: Effect = Accepted("the title of the process is left as it was started");
-const NO_CRASH_REPORT: Effect = Accepted("a crash prints its own report and cannot be told not to");
+const NO_MEMORY_TEST: Effect = Accepted("a crash is reported and its memory left as it is, for a core");
 const NO_SOCKET_MARK: Effect = Accepted("sockets are not marked");
 const NO_WATCHDOG: Effect = Accepted("it serves tests of the original server only");
 const NO_LOCALE: Effect = Accepted("text is compared byte by byte");
@@ -303,13 +298,13 @@ directives! {
     databases "databases": u32 = "16", number(1, 65536), AtStart, Works; "Number of databases"
     dir "dir": Text = ".", FOLDER, Protected, Works; "Folder in which the server works"
     pidfile "pidfile": Text = "", ANY_TEXT, AtStart, Works; "File that holds the process id while the server runs"
-    daemonize "daemonize": bool = "no", YesNo, AtStart, NO_FORK; "Run in the background"
-    supervised "supervised": Supervised = "no", one_of(), AtStart, NO_NOTIFY; "Which service manager to notify"
+    daemonize "daemonize": bool = "no", YesNo, AtStart, Works; "Run in the background"
+    supervised "supervised": Supervised = "no", one_of(), AtStart, Works; "Which service manager to notify"
     loglevel "loglevel": LogLevel = "notice", one_of(), Live, Works; "How much is logged"
     logfile "logfile": Text = "", ANY_TEXT, AtStart, Works; "File to log to; empty means standard output"
-    syslog_enabled "syslog-enabled": bool = "no", YesNo, AtStart, NO_SYSLOG; "Log to syslog"
-    syslog_ident "syslog-ident": Text = "redis", ANY_TEXT, AtStart, NO_SYSLOG; "Name in syslog"
-    syslog_facility "syslog-facility": SyslogFacility = "local0", one_of(), AtStart, NO_SYSLOG; "Facility in syslog"
+    syslog_enabled "syslog-enabled": bool = "no", YesNo, AtStart, Works; "Log to syslog"
+    syslog_ident "syslog-ident": Text = "redis", ANY_TEXT, AtStart, Works; "Name in syslog"
+    syslog_facility "syslog-facility": SyslogFacility = "local0", one_of(), AtStart, Works; "Facility in syslog"
     hide_user_data_from_log "hide-user-data-from-log": bool = "no", YesNo, Live, ALWAYS_HIDDEN;
         "Keep values of users out of the log"
     always_show_logo "always-show-logo": bool = "no", YesNo, AtStart, NO_LOGO;
@@ -321,10 +316,10 @@ directives! {
         "Rounds of periodic work in a second, kept between 1 and 500"
     dynamic_hz "dynamic-hz": bool = "yes", YesNo, Live, NO_DYNAMIC_HZ; "Raise hz when there are many clients"
     activerehashing "activerehashing": bool = "yes", YesNo, Live, NO_REHASHING; "Rehash tables in spare time"
-    crash_log_enabled "crash-log-enabled": bool = "yes", YesNo, Live, NO_CRASH_REPORT; "Report crashes in the log"
-    crash_memcheck_enabled "crash-memcheck-enabled": bool = "yes", YesNo, Live, NO_CRASH_REPORT;
+    crash_log_enabled "crash-log-enabled": bool = "yes", YesNo, Live, Works; "Report crashes in the log"
+    crash_memcheck_enabled "crash-memcheck-enabled": bool = "yes", YesNo, Live, NO_MEMORY_TEST;
         "Test the memory after a crash"
-    disable_thp "disable-thp": bool = "yes", YesNo, AtStart, NO_THP; "Turn transparent huge pages off"
+    disable_thp "disable-thp": bool = "yes", YesNo, AtStart, Works; "Turn transparent huge pages off"
     server_cpulist "server_cpulist": Text = "", ANY_TEXT, AtStart, NO_SUCH_THREADS; "CPUs of the main thread"
     bio_cpulist "bio_cpulist": Text = "", ANY_TEXT, AtStart, NO_SUCH_THREADS; "CPUs of the background threads"
     aof_rewrite_cpulist "aof_rewrite_cpulist": Text = "", ANY_TEXT, AtStart, NO_SUCH_THREADS;
@@ -332,9 +327,9 @@ directives! {
     bgsave_cpulist "bgsave_cpulist": Text = "", ANY_TEXT, AtStart, NO_SUCH_THREADS; "CPUs of the process that saves"
     ignore_warnings "ignore-warnings": Text = "", ANY_TEXT, Live, NO_CHECK; "Warnings at start to pass over"
     locale_collate "locale-collate": Text = "", ANY_TEXT, Live, NO_LOCALE; "Locale in which text is compared"
-    oom_score_adj "oom-score-adj": OomScoreAdj = "no", one_of(), Live, NO_OOM_SCORE;
+    oom_score_adj "oom-score-adj": OomScoreAdj = "no", one_of(), Live, Works;
         "How the kernel's out-of-memory score is set"
-    oom_score_adj_values "oom-score-adj-values": [i32; 3] = "0 200 800", OomScores, Live, NO_OOM_SCORE;
+    oom_score_adj_values "oom-score-adj-values": [i32; 3] = "0 200 800", OomScores, Live, Works;
         "Out-of-memory scores of a master, a replica and a background process"
     shutdown_timeout "shutdown-timeout": i32 = "10", number(0, I32_MAX), Live, NO_REPLICAS;
         "Seconds a shutdown waits for replicas"

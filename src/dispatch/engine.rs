@@ -26,6 +26,7 @@ use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
 use crate::resp::{Args, BigBulk, OwnedArgs, Reply, Step};
+use crate::rt::crash::{self, Trace};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::cx::{DataFn, ServiceFn};
 use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, KeysFn, Message, Ticket};
@@ -85,14 +86,18 @@ pub struct Engine {
     pub(super) acknowledged_batches: Vec<(SessionKey, u64, i64)>,
     pub(super) spare_buildings: Vec<Building>,
     run: TimedRun,
+    /// What a report of a crash will tell of this core.
+    trace: &'static Trace,
 }
 
 impl Engine {
     /// An engine over a new shard.
     pub fn new(shard: Shard) -> Engine {
+        let trace = crash::trace(shard.id);
         Engine {
             table: table(),
             clock_ns: shard.clock_ns,
+            trace,
             shard,
             plans: HashMap::default(),
             next_plan: 0,
@@ -109,14 +114,14 @@ impl Engine {
             spare_batches: Vec::new(),
             acknowledged_batches: Vec::new(),
             spare_buildings: Vec::new(),
-            run: TimedRun::begin(0),
+            run: TimedRun::begin(0, trace),
         }
     }
 
     /// Begins a turn of the event loop at this instant.
     pub fn begin_turn(&mut self, now: Now) {
         self.shard.now = now;
-        self.run = TimedRun::begin((self.clock_ns)());
+        self.run = TimedRun::begin((self.clock_ns)(), self.trace);
         if self.shard.pause.is_some_and(|p| p.until <= now.millis()) {
             self.shard.pause = None;
         }
@@ -556,9 +561,18 @@ impl Engine {
 
     /// What a command claims, by shard.
     fn claims(&self, command: &Command, args: Args<'_>) -> ClaimsByShard {
+        // Plans are not timed as runs are, and are noted here.
+        self.trace.note(command.id, args);
         let mut claims = Collector::new(self.shard.slots, self.shard.id, &self.shard.keyspace);
         claims.add(command, args, false);
         claims.finish()
+    }
+
+    /// Takes the counts that a report of a crash tells.
+    pub fn count_for_report(&self) {
+        let shard = &self.shard;
+        let keys = shard.keyspace.dbs().iter().map(|db| db.len()).sum();
+        self.trace.count(shard.now.mono_us, shard.sessions.len(), keys, shard.metrics.commands_processed);
     }
 
     /// A command whose keys have one owner.
@@ -605,7 +619,7 @@ impl Engine {
         }
         self.shard.metrics.commands_processed += 1;
         let latency = self.shard.config.latency_tracking;
-        self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns, args);
         if remember.is_some() || !self.shard.tracking.is_idle() {
             self.data_tracked(session, command, f, args, silent, remember);
             return Flow::Next;
@@ -684,7 +698,7 @@ impl Engine {
         let parts = others.len() as u32 + 1;
         building.pending.routes.push(Route::Split { merge: Merge::Sum, parts, proto, silent });
         let latency = self.shard.config.latency_tracking;
-        self.run.enter(id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        self.run.enter(id, true, &mut self.shard.metrics, latency, self.clock_ns, args);
         let run = DataFn::Service(f);
         let shard = &mut self.shard;
         building.reply_here(false, |reply| shard.run(run, id, db, touch, args, reply));
@@ -729,7 +743,7 @@ impl Engine {
         self.count(session, command);
         self.shard.metrics.commands_processed += 1;
         let latency = self.shard.config.latency_tracking;
-        self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns);
+        self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns, args);
         let before = session.reply_mode;
         if before == ReplyMode::SkipNext {
             session.reply_mode = ReplyMode::On;

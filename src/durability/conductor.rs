@@ -28,6 +28,7 @@ use crate::base::time::Now;
 use crate::base::{Epoch, ShardId};
 use crate::config::{AppendFsync, Config};
 use crate::persist::aof::epochs::FileSum;
+use crate::rt::service;
 use crate::session::Durability;
 use crate::shard::reservations::Access;
 use crate::shard::storage::{Cut, Job, LogFailure, Request, SnapshotFile, Status, Told, WriteError, Written};
@@ -912,6 +913,7 @@ impl Conductor {
         let is_logged = self.status.aof_on && !self.in_doubt;
         let logged = if is_logged { self.log_all().await && self.log_all().await } else { !self.in_doubt };
         if (saved && logged) || force {
+            service::stopping();
             self.c.call_all(|shard| shard.stop = Stop::Shutdown).await;
             return;
         }

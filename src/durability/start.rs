@@ -18,6 +18,7 @@ use crate::base::ShardId;
 use crate::base::time::Now;
 use crate::persist::aof::epochs::FileSum;
 use crate::persist::aof::manifest::Manifest;
+use crate::rt::service;
 use crate::shard::Stop;
 use crate::shard::storage::{FileKind, Job, LoadFile, LoadPart, Loaded, Told};
 
@@ -55,6 +56,7 @@ impl Conductor {
         if !self.config.unixsocket.is_empty() {
             tracing::info!("Ready to accept connections unix");
         }
+        service::ready();
         let mono_us = self.mono_us();
         (self.closed_us, self.synced_us, self.looked_us) = (mono_us, mono_us, mono_us);
     }
@@ -226,6 +228,7 @@ impl Conductor {
 
     async fn load_parts(&mut self, found: Found, began: Now) -> Result<(), String> {
         tracing::info!("Loading {}", found.what);
+        service::status(&format!("Loading {}", found.what));
         let mut numbers = Vec::new();
         let former = found.parts.len();
         for part in found.parts {

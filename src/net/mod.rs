@@ -16,4 +16,4 @@ mod reactor;
 mod timers;
 
 pub use accept::{Acceptor, Listener};
-pub use reactor::{ConfigWatcher, Reactor, ReactorParts};
+pub use reactor::{ConfigWatcher, Reactor, ReactorParts, SIGNAL_INTERRUPT, SIGNAL_TERMINATE};

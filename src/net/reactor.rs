@@ -45,6 +45,12 @@ const MESSAGES_PER_TURN: usize = 1024;
 const SENT_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// How long a turn waits for replies that are on their way out when the loop is about to end.
 const STOPPING_TURN: Duration = Duration::from_millis(10);
+/// How often counts are taken for the report of a crash, microseconds.
+const COUNT_US: u64 = 100_000;
+/// What the signal pipe carries for SIGINT.
+pub const SIGNAL_INTERRUPT: u8 = b'I';
+/// What it carries for SIGTERM.
+pub const SIGNAL_TERMINATE: u8 = b'T';
 /// The signal pipe's number among special tokens; listeners count from zero.
 const SIGNALS: u32 = u32::MAX;
 
@@ -99,6 +105,8 @@ pub struct Reactor {
     on_config: Option<ConfigWatcher>,
     /// The last change of settings that was looked at.
     config_seen: u64,
+    /// When counts are taken again for the report of a crash, monotonic microseconds.
+    count_from_us: u64,
 }
 
 impl Reactor {
@@ -125,6 +133,7 @@ impl Reactor {
             timers: super::timers::Timers::default(),
             on_config: parts.on_config,
             config_seen: 0,
+            count_from_us: 0,
         }
     }
 
@@ -184,6 +193,10 @@ impl Reactor {
             }
             if events > 0 {
                 metrics.loop_busy_us += self.clock.mono_us().saturating_sub(now.mono_us);
+            }
+            if now.mono_us >= self.count_from_us {
+                self.count_from_us = now.mono_us + COUNT_US;
+                self.engine.count_for_report();
             }
             let stopping = self.engine.shard.stop != Stop::No;
             if stopping && !self.replies_in_flight() {
@@ -261,7 +274,7 @@ impl Reactor {
                             self.after_completion(token);
                         }
                     }
-                    Named::Special(_) => self.signalled(),
+                    Named::Special(_) => self.signalled(self.buffers.bytes(&buffer).first() == Some(&SIGNAL_INTERRUPT)),
                 }
                 self.buffers.recycle(buffer);
             }
@@ -624,7 +637,8 @@ impl Reactor {
 
     // ---- signals
 
-    fn signalled(&mut self) {
+    /// `interrupt`: it was SIGINT.
+    fn signalled(&mut self, interrupt: bool) {
         tracing::warn!("Received a signal, scheduling shutdown...");
         let shard = &mut self.engine.shard;
         if shard.storage.status.loading_since.is_some() {
@@ -633,7 +647,7 @@ impl Reactor {
                 shard.tell(to, |shard| shard.stop = Stop::Shutdown);
             }
         } else {
-            let how = shard.config.shutdown_on_sigterm;
+            let how = if interrupt { shard.config.shutdown_on_sigint } else { shard.config.shutdown_on_sigterm };
             let save = if how.save {
                 Some(true)
             } else if how.nosave {

@@ -10,6 +10,7 @@ use crate::config::EventClass;
 use crate::dispatch::Engine;
 use crate::keyspace::Parts;
 use crate::rt::clock::Clock;
+use crate::rt::service;
 use crate::session::Closing;
 use crate::shard::cx::Observers;
 use crate::shard::{Shard, Stop};
@@ -40,6 +41,7 @@ pub struct Timers {
     expire_from_us: u64,
     expire_db: usize,
     idle_from_us: u64,
+    beat_from_us: u64,
     accept_logged_us: Option<u64>,
     stopping_turns: u32,
     packing: Packing,
@@ -60,6 +62,12 @@ impl Timers {
             self.idle_from_us = now.mono_us + IDLE_CHECK_US;
             close_idle(engine, now);
         }
+        if let Some(every_us) = service::beat_every_us()
+            && now.mono_us >= self.beat_from_us
+        {
+            self.beat_from_us = now.mono_us + every_us;
+            service::beat(engine.shard.id, now.mono_us);
+        }
         busy
     }
 
@@ -72,7 +80,8 @@ impl Timers {
             mono_us.saturating_add(in_ms.saturating_add(1).saturating_mul(1000)).max(self.expire_from_us)
         });
         let idle = (shard.config.timeout > 0 && !shard.sessions.is_empty()).then_some(self.idle_from_us);
-        [expiry, idle, self.packing.next_us(shard)].into_iter().flatten().min()
+        let beat = service::beat_every_us().map(|_| self.beat_from_us);
+        [expiry, idle, beat, self.packing.next_us(shard)].into_iter().flatten().min()
     }
 
     /// One active expiry cycle over all databases, from where the last one stopped.

@@ -6,15 +6,14 @@
 //! no shard starts its work before all of them exist.
 //!
 //! A panic in a shard must not leave the others serving half of the keys: it is reported and the process stops, also in
-//! builds that unwind. See [`install_crash_report`].
+//! builds that unwind. See [`crash`](super::crash).
 //!
 //! The shard count and the cores are decided by the caller; more shards than cores wrap around.
 #![expect(unsafe_code, reason = "sched_getaffinity, sched_setaffinity and membarrier")]
 
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -22,7 +21,7 @@ use std::time::Duration;
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 
 use crate::base::ShardId;
-use crate::rt::{probe, process};
+use crate::rt::{crash, probe, process};
 
 /// glommio's preemption timer: as good as off, because glommio 0.9 sleeps on runnable tasks if it fires at the wrong
 /// moment. What it was for, `background` does with slices.
@@ -136,6 +135,7 @@ where
         gates.push(gate);
         let body = move || {
             let pinned = core.filter(|&core| pin(core));
+            crash::stack_for_faults();
             let executor = make_executor();
             let executor = match executor {
                 Ok(executor) => executor,
@@ -230,33 +230,4 @@ fn prepare_membarrier() {
     const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
     // SAFETY: no memory is involved. A kernel that refuses is dealt with by glommio's own fallback.
     unsafe { libc::syscall(libc::SYS_membarrier, REGISTER_PRIVATE_EXPEDITED, 0, 0) };
-}
-
-/// Makes a panic on any thread print one report (who, where, what, the stack) to standard error. `about` is printed
-/// with it: version and build. Stopping the process is `panic = "abort"` in release builds and [`start`] elsewhere.
-pub fn install_crash_report(about: &'static str) {
-    static REPORTING: AtomicBool = AtomicBool::new(false);
-    std::panic::set_hook(Box::new(move |info| {
-        // One report: a panic while reporting, or on another thread meanwhile, must not tear it apart.
-        if REPORTING.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let thread = std::thread::current();
-        let message = message_of(info.payload());
-        let place = info.location().map_or_else(|| "unknown place".to_owned(), ToString::to_string);
-        let stack = std::backtrace::Backtrace::force_capture();
-        let report = format!(
-            "\n=== CRASH REPORT: {about}\nthread: {}\nplace: {place}\nmessage: {message}\nstack:\n{stack}\n=== END\n",
-            thread.name().unwrap_or("unnamed"),
-        );
-        // Nothing is left to do if standard error is gone.
-        let _ = io::stderr().write_all(report.as_bytes());
-        REPORTING.store(false, Ordering::Release);
-    }));
-}
-
-/// The text of a panic: a literal, or a formatted string.
-fn message_of(payload: &(dyn std::any::Any + Send)) -> &str {
-    let literal = payload.downcast_ref::<&str>().copied();
-    literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }

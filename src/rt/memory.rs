@@ -15,6 +15,8 @@ static PEAK: AtomicU64 = AtomicU64::new(0);
 static NOTE_AT_US: AtomicU64 = AtomicU64::new(0);
 /// How often it is, microseconds: as often as Redis does.
 const NOTE_EVERY_US: u64 = 100_000;
+/// What the last sample found.
+static LAST: AtomicU64 = AtomicU64::new(0);
 static STARTUP: AtomicU64 = AtomicU64::new(0);
 
 /// One look at the allocator. Bytes.
@@ -38,12 +40,18 @@ pub fn sample() -> Allocator {
     // Without an epoch the counts are those of the last one, which is still an answer.
     let _ = epoch::advance();
     let allocated = read(stats::allocated::read());
+    LAST.store(allocated, Ordering::Relaxed);
     let peak = PEAK.fetch_max(allocated, Ordering::Relaxed).max(allocated);
     let startup = match STARTUP.compare_exchange(0, allocated, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => allocated,
         Err(first) => first,
     };
     Allocator { allocated, active: read(stats::active::read()), resident: read(stats::resident::read()), peak, startup }
+}
+
+/// What the last sample found allocated, bytes. For a report of a crash, which must not ask the allocator.
+pub fn last_allocated() -> u64 {
+    LAST.load(Ordering::Relaxed)
 }
 
 /// Samples for the sake of the peak, if the last time is long enough ago. One shard calls it once a turn, so that an idle

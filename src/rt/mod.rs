@@ -8,6 +8,7 @@
 //!   mesh       bounded mailboxes between shards                          peers       how a shard rings another's bell
 //!   park       how a shard waits: in its ring, or inside glommio
 //!   socket     listeners, addresses, socket options                      disk        files, and what is durable when
+//!   crash      what is said when the process dies           service   who started it: systemd, a daemon's parent
 //!   clock signals entropy process memory            owned_file  the configuration file, replaced
 //! ```
 //!
@@ -31,6 +32,7 @@ pub mod background;
 pub mod buffers;
 pub mod clock;
 pub mod completion;
+pub mod crash;
 pub mod disk;
 pub mod entropy;
 pub mod executor;
@@ -43,6 +45,7 @@ pub mod probe;
 pub mod process;
 pub mod ring;
 pub mod segments;
+pub mod service;
 pub mod signals;
 pub mod socket;
 

@@ -1,11 +1,14 @@
 //! What the kernel says about this process: memory, CPU time, descriptors.
 //!
 //! Plain reads, for INFO and for tests; each is a system call or a file of /proc, so none belongs on a hot path.
-#![expect(unsafe_code, reason = "getrusage, getrlimit, setrlimit and sysconf")]
+#![expect(unsafe_code, reason = "getrusage, getrlimit, setrlimit, sysconf and prctl")]
 
 use std::fs;
 use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use crate::config::{Config, OomScoreAdj};
 
 /// Resident memory in bytes, from `/proc/self/statm`; 0 if that cannot be read.
 pub fn resident_bytes() -> u64 {
@@ -144,6 +147,41 @@ fn set_limit(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::R
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Keeps transparent huge pages away from this process: with them more is resident than is stored, and compaction pauses a core.
+pub fn disable_huge_pages() -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether the system gives huge pages to everybody, asked for or not.
+pub fn huge_pages_are_forced() -> bool {
+    fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").is_ok_and(|text| text.contains("[always]"))
+}
+
+/// Sets the kernel's out-of-memory score of this process as `oom-score-adj` says; with `no`, to what it was at the start if it was ever
+/// changed.
+pub fn set_oom_score(config: &Config) -> io::Result<()> {
+    const FILE: &str = "/proc/self/oom_score_adj";
+    /// What it was before the first change.
+    static FIRST: OnceLock<i32> = OnceLock::new();
+    if config.oom_score_adj == OomScoreAdj::No && FIRST.get().is_none() {
+        return Ok(());
+    }
+    let found = || fs::read_to_string(FILE).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    let first = *FIRST.get_or_init(found);
+    // The scores of replicas and of background processes follow it.
+    let [master, ..] = config.oom_score_adj_values;
+    let wanted = match config.oom_score_adj {
+        OomScoreAdj::No => first,
+        OomScoreAdj::Absolute => master,
+        OomScoreAdj::Relative => first.saturating_add(master),
+    };
+    fs::write(FILE, wanted.clamp(-1000, 1000).to_string())
 }
 
 /// Kernel name, release and machine, as INFO's `os` field shows them: `Linux 6.1.0 x86_64`.

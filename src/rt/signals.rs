@@ -18,12 +18,18 @@ pub enum Signal {
     Terminate,
     /// SIGINT: the same, from a terminal. A second one means at once.
     Interrupt,
-    /// SIGHUP: the terminal has gone. Redis ignores it.
+    /// SIGHUP: files that are written to are to be opened anew. Redis ignores it.
     HangUp,
+    /// SIGUSR1: the same, by the name that other log rotations use.
+    UserOne,
 }
 
-const WATCHED: [(libc::c_int, Signal); 3] =
-    [(libc::SIGTERM, Signal::Terminate), (libc::SIGINT, Signal::Interrupt), (libc::SIGHUP, Signal::HangUp)];
+const WATCHED: [(libc::c_int, Signal); 4] = [
+    (libc::SIGTERM, Signal::Terminate),
+    (libc::SIGINT, Signal::Interrupt),
+    (libc::SIGHUP, Signal::HangUp),
+    (libc::SIGUSR1, Signal::UserOne),
+];
 
 /// Proof that the watched signals are blocked on the thread that called [`block`], and on those it makes later.
 #[derive(Debug)]

@@ -253,6 +253,17 @@ pub fn listen_tcp(address: SocketAddr, options: TcpOptions) -> io::Result<Listen
     Ok(Listener { socket, address })
 }
 
+/// Takes over a socket that somebody else has opened and that listens already.
+pub fn adopt(socket: OwnedFd, keepalive_secs: u32) -> io::Result<Listener> {
+    SockRef::from(&socket).set_nonblocking(false)?;
+    let address = local_address(socket.as_fd());
+    if let Address::Tcp(_) = address {
+        SockRef::from(&socket).set_tcp_nodelay(true)?;
+        set_keepalive(socket.as_fd(), keepalive_secs)?;
+    }
+    Ok(Listener { socket, address })
+}
+
 /// Sets the keepalive probes of a connection, or of a listener and all that it will accept: the first after `secs` of
 /// silence, then every third of that, and after three without answer the connection is broken. 0 switches them off.
 pub fn set_keepalive(socket: BorrowedFd<'_>, secs: u32) -> io::Result<()> {

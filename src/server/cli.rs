@@ -625,9 +625,9 @@ mod tests {
 
     #[test]
     fn warnings_name_the_directives_without_effect() {
-        let warnings = run(&["--syslog-enabled", "yes", "--save", "", "--port", "1"]).warnings;
+        let warnings = run(&["--activerehashing", "no", "--save", "", "--port", "1"]).warnings;
         assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].starts_with("command line: 'syslog-enabled' has no effect: "), "{warnings:?}");
+        assert!(warnings[0].starts_with("command line: 'activerehashing' has no effect: "), "{warnings:?}");
     }
 
     #[test]

@@ -21,17 +21,21 @@
 //! [`LINE_BYTES_MAX`], which is what Linux writes to a pipe in one piece. Bytes that could forge a line or drive a
 //! terminal are escaped.
 //!
-//! Absent on purpose: spans, buffering and a logging thread (a crash must not take the last lines with it), rotation
-//! (send a signal, call [`Log::reopen`]) and syslog.
+//! A file that was moved away or removed is made anew under its name before the next line, so that any way of rotating
+//! works: a plain rename, with or without a signal ([`Log::reopen`]). With `syslog-enabled` every line goes to syslog, too,
+//! which keeps its own time; a syslog that does not take it is passed over.
+//!
+//! Absent on purpose: spans, buffering and a logging thread (a crash must not take the last lines with it).
 
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tracing::field::{Field, Visit};
@@ -40,7 +44,8 @@ use tracing::span;
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::config::LogLevel;
+use crate::config::{LogLevel, SyslogFacility};
+use crate::rt::crash;
 
 /// Longest line, its newline included: `PIPE_BUF` of Linux, so that even a pipe takes a line in one piece.
 pub const LINE_BYTES_MAX: usize = 4096;
@@ -73,10 +78,41 @@ struct Inner {
     pid: u32,
     /// `None` for standard output.
     path: Option<PathBuf>,
-    sink: RwLock<Arc<File>>,
+    sink: RwLock<Arc<Sink>>,
+    syslog: OnceLock<Syslog>,
     level: AtomicU8,
     lost: AtomicU64,
 }
+
+/// Where lines go.
+struct Sink {
+    file: File,
+    /// Device and inode, to see when the name leads elsewhere.
+    identity: Option<(u64, u64)>,
+}
+
+impl Sink {
+    fn of(file: File) -> Sink {
+        let identity = file.metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+        Sink { file, identity }
+    }
+
+    /// Whether this is no longer the file of that name.
+    fn has_moved(&self, path: &Path) -> bool {
+        let there = std::fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+        there != self.identity
+    }
+}
+
+/// The system's log.
+struct Syslog {
+    socket: UnixDatagram,
+    ident: String,
+    facility: u8,
+}
+
+/// Where it listens.
+const SYSLOG_PATH: &str = "/dev/log";
 
 impl Log {
     /// Opens `path` (made with mode 0644 if it is missing, appended to otherwise), or standard output without one.
@@ -88,7 +124,8 @@ impl Log {
         Ok(Log(Arc::new(Inner {
             pid: std::process::id(),
             path: path.map(Path::to_owned),
-            sink: RwLock::new(Arc::new(sink)),
+            sink: RwLock::new(Arc::new(Sink::of(sink))),
+            syslog: OnceLock::new(),
             level: AtomicU8::new(rank(level)),
             lost: AtomicU64::new(0),
         })))
@@ -110,10 +147,49 @@ impl Log {
     /// nothing for standard output.
     pub fn reopen(&self) -> Result<(), LogError> {
         if let Some(path) = &self.0.path {
-            let file = Arc::new(open_file(path)?);
-            *self.0.sink.write().unwrap_or_else(PoisonError::into_inner) = file;
+            self.put_sink(open_file(path)?);
         }
         Ok(())
+    }
+
+    /// Lines go to syslog as well from now on.
+    pub fn to_syslog(&self, ident: &str, facility: SyslogFacility) -> io::Result<()> {
+        self.to_syslog_at(Path::new(SYSLOG_PATH), ident, facility)
+    }
+
+    fn to_syslog_at(&self, path: &Path, ident: &str, facility: SyslogFacility) -> io::Result<()> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(path)?;
+        // A line that syslog does not take now is not worth a core that waits.
+        socket.set_nonblocking(true)?;
+        let facility = match facility {
+            SyslogFacility::User => 1,
+            local => 16 + (local as u8 - SyslogFacility::Local0 as u8),
+        };
+        // Once per process; a second call changes nothing.
+        let _ = self.0.syslog.set(Syslog { socket, ident: ident.to_owned(), facility });
+        Ok(())
+    }
+
+    /// Lines that would go to standard output go nowhere from now on: the terminal belongs to others. A log file stays.
+    pub fn let_go_of_terminal(&self) {
+        if self.0.path.is_none()
+            && let Ok(null) = OpenOptions::new().write(true).open("/dev/null")
+        {
+            self.put_sink(null);
+        }
+    }
+
+    /// Has reports of crashes go to the same file.
+    pub fn take_crash_reports(&self) {
+        if self.0.path.is_some() {
+            crash::log_goes_to(self.0.sink.read().unwrap_or_else(PoisonError::into_inner).file.as_raw_fd());
+        }
+    }
+
+    fn put_sink(&self, file: File) {
+        *self.0.sink.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Sink::of(file));
+        self.take_crash_reports();
     }
 
     fn wants(&self, metadata: &Metadata<'_>) -> bool {
@@ -124,7 +200,11 @@ impl Log {
 
     fn write(&self, level: Level, now: SystemTime, fill: impl FnOnce(&mut Line)) {
         let mut line = Line::new(self.0.pid, level, now);
+        let body_at = line.len;
         fill(&mut line);
+        if let Some(syslog) = self.0.syslog.get() {
+            syslog.send(self.0.pid, level, &line.bytes[body_at..line.len]);
+        }
         if !self.put(line.finish()) {
             self.0.lost.fetch_add(1, Ordering::Relaxed);
         } else if self.0.lost.load(Ordering::Relaxed) > 0 {
@@ -141,7 +221,29 @@ impl Log {
     /// Whether the line went out whole. One write: the rest of a line that did not fit is not worth a line torn in two.
     fn put(&self, line: &[u8]) -> bool {
         let sink = Arc::clone(&self.0.sink.read().unwrap_or_else(PoisonError::into_inner));
-        matches!((&*sink).write(line), Ok(written) if written == line.len())
+        if let Some(path) = &self.0.path
+            && sink.has_moved(path)
+        {
+            // Where it cannot be made anew, the old file goes on taking lines.
+            let _ = self.reopen();
+            let sink = Arc::clone(&self.0.sink.read().unwrap_or_else(PoisonError::into_inner));
+            return matches!((&sink.file).write(line), Ok(written) if written == line.len());
+        }
+        matches!((&sink.file).write(line), Ok(written) if written == line.len())
+    }
+}
+
+impl Syslog {
+    fn send(&self, pid: u32, level: Level, message: &[u8]) {
+        let severity = match level {
+            Level::ERROR | Level::WARN => 4,
+            Level::INFO => 5,
+            Level::DEBUG => 6,
+            Level::TRACE => 7,
+        };
+        let head = format!("<{}>{}[{pid}]: ", self.facility << 3 | severity, self.ident);
+        // The log of this process has the line; see the module.
+        let _ = self.socket.send(&[head.as_bytes(), message].concat());
     }
 }
 
@@ -490,10 +592,24 @@ mod tests {
             tracing::info!("three");
         });
         let (old, new) = (fs::read_to_string(&moved).unwrap(), fs::read_to_string(&path).unwrap());
-        assert!(old.starts_with("before\n") && old.ends_with("* two\n"), "{old}");
-        assert!(new.ends_with("* three\n") && new.lines().count() == 1, "{new}");
+        assert!(old.starts_with("before\n") && old.ends_with("* one\n"), "{old}");
+        assert_eq!(messages(&new), ["* two", "* three"], "a plain rename is enough");
         let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode & !0o644, 0, "mode {mode:o} is wider than 644");
+    }
+
+    #[test]
+    fn lines_go_to_syslog_as_well() {
+        let folder = Folder::new("syslog");
+        let socket = UnixDatagram::bind(folder.path("dev-log")).unwrap();
+        let log = Log::open(Some(&folder.path("log")), LogLevel::Notice).unwrap();
+        log.to_syslog_at(&folder.path("dev-log"), "name", SyslogFacility::Local3).unwrap();
+        tracing::subscriber::with_default(Lines(log.clone()), || tracing::warn!("a {}", "b\nc"));
+        let mut line = [0; 200];
+        let len = socket.recv(&mut line).unwrap();
+        let expected = format!("<{}>name[{}]: a b\\nc", 19 << 3 | 4, std::process::id());
+        assert_eq!(std::str::from_utf8(&line[..len]), Ok(expected.as_str()));
+        assert_eq!(messages(&fs::read_to_string(folder.path("log")).unwrap()), ["# a b\\nc"]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::dispatch::{Engine, replay};
 use crate::durability::driver::Driver;
 use crate::durability::host::ShardHost;
-use crate::net::{Acceptor, ConfigWatcher, Listener, Reactor, ReactorParts};
+use crate::net::{Acceptor, ConfigWatcher, Listener, Reactor, ReactorParts, SIGNAL_INTERRUPT, SIGNAL_TERMINATE};
 use crate::rt::clock::{self, Clock};
 use crate::rt::executor::{self, ExecutorConfig};
 use crate::rt::mesh::{Endpoint, Mesh};
@@ -42,7 +42,7 @@ use crate::rt::park::Parker;
 use crate::rt::peers::PeerBoard;
 use crate::rt::ring::{Ring, RingConfig};
 use crate::rt::socket::{self, TcpOptions};
-use crate::rt::{entropy, probe, process, signals};
+use crate::rt::{crash, entropy, probe, process, service, signals};
 use crate::shard::message::Message;
 use crate::shard::{About, Shard, ShardSeed, Stop};
 
@@ -55,7 +55,7 @@ const MANY_SHARDS: usize = 16;
 
 /// Runs the program with these arguments, the program's name first.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    executor::install_crash_report(concat!("annulus ", env!("CARGO_PKG_VERSION")));
+    crash::install_panic_report(VERSION);
     let cli::Run { config, warnings, config_file } = match cli::parse(args.skip(1)) {
         Ok(Cli::Run(run)) => *run,
         Ok(Cli::Check(path)) => return check::run(&path, Clock::new().now().millis()),
@@ -71,7 +71,21 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let log = match Log::open(config.logfile.to_path().as_deref(), config.loglevel) {
+    let supervision = service::begin(config.supervised);
+    if config.daemonize && !supervision.found {
+        // While there is one thread, and before anything is opened. The parent leaves when the child is ready, or gone.
+        match service::fork() {
+            Ok(service::Side::Child) => {}
+            Ok(service::Side::Parent(code)) => return ExitCode::from(code),
+            Err(error) => {
+                eprintln!("annulus: cannot go to the background: {error} (raise the limit on processes, ulimit -u)");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    // A relative name is one in `dir`, as it is in Redis.
+    let log_path = config.logfile.to_path().map(|path| config.dir.to_path().unwrap_or_default().join(path));
+    let log = match Log::open(log_path.as_deref(), config.loglevel) {
         Ok(log) => log,
         Err(error) => {
             eprintln!("{error}");
@@ -79,6 +93,17 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     log.install();
+    log.take_crash_reports();
+    let terminal = log.clone();
+    service::when_detached(Box::new(move || terminal.let_go_of_terminal()));
+    if config.syslog_enabled
+        && let Err(error) = log.to_syslog(&config.syslog_ident.to_string(), config.syslog_facility)
+    {
+        tracing::warn!("syslog-enabled: there is no syslog to log to: {error}");
+    }
+    if let Some(warning) = supervision.warning {
+        tracing::warn!("{warning}");
+    }
     for warning in warnings {
         tracing::warn!("{warning}");
     }
@@ -91,6 +116,33 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
             eprintln!("annulus: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+const VERSION: &str = concat!("annulus ", env!("CARGO_PKG_VERSION"));
+
+/// Prepares the process for its life: what it says when it crashes, and what it asks of the kernel.
+fn prepare(config: &Config) {
+    let build = if cfg!(debug_assertions) { "with assertions" } else { "release" };
+    let command_name = |id| commands::table::table().get(id).full_name.as_str();
+    let about = crash::About {
+        version: format!("{VERSION}, {build}, {}-bit {}", usize::BITS, std::env::consts::ARCH),
+        shards: config.shards,
+        command_name,
+    };
+    crash::take_in_config(config);
+    crash::stack_for_faults();
+    if let Err(error) = crash::install_fault_report(about) {
+        tracing::warn!("a fault would not be reported: {error}");
+    }
+    if config.disable_thp
+        && process::huge_pages_are_forced()
+        && let Err(error) = process::disable_huge_pages()
+    {
+        tracing::warn!("disable-thp: transparent huge pages cannot be turned off: {error}; see tuning/README.md");
+    }
+    if let Err(error) = process::set_oom_score(config) {
+        tracing::warn!("oom-score-adj: the score cannot be set: {error} (less than before takes CAP_SYS_RESOURCE)");
     }
 }
 
@@ -150,11 +202,12 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
         commands::table::table().all().filter(|command| command.parent.is_none() && command.name != command.row.name);
     crate::shard::effects::rename(renamed.map(|c| (c.name.clone(), c.row.name.to_owned())).collect());
 
+    prepare(&config);
     // Before any thread is made: threads inherit the mask.
     let blocked = signals::block()?;
     let listeners = listen(&config)?;
     let (signal_sender, signal_receiver) = UnixStream::pair()?;
-    let pidfile = PidFile::write(&config)?;
+    let pidfile = PidFile::write(&config);
 
     let about = Arc::new(About {
         run_id: entropy::hex_id(),
@@ -190,10 +243,13 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
     let mut signalled = 0;
     let rotated = log.clone();
     blocked.watch(move |signal| match signal {
-        signals::Signal::HangUp => match rotated.reopen() {
-            Ok(()) => tracing::info!("SIGHUP: the log file was opened anew"),
-            Err(error) => tracing::error!("{error}"),
-        },
+        signals::Signal::HangUp | signals::Signal::UserOne => {
+            match rotated.reopen() {
+                Ok(()) => tracing::info!("The log file was opened anew, as a signal asked"),
+                Err(error) => tracing::error!("{error}"),
+            }
+            service::reloaded();
+        }
         signals::Signal::Terminate | signals::Signal::Interrupt => {
             signalled += 1;
             if signalled > 1 {
@@ -202,10 +258,12 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
             }
             tracing::warn!("User requested shutdown...");
             // If shard 0 has gone already there is nobody left to stop.
-            let _ = signal_sender.write_all(b"!");
+            let which = if signal == signals::Signal::Interrupt { SIGNAL_INTERRUPT } else { SIGNAL_TERMINATE };
+            let _ = signal_sender.write_all(&[which]);
         }
     })?;
 
+    service::watch(config.shards)?;
     let cores = config.shard_cpus.iter().map(|&cpu| usize::from(cpu)).collect();
     let pin = ExecutorConfig { shards, pin: true, cores };
     let running = executor::start(&pin, seeds, shard_main)?;
@@ -258,7 +316,12 @@ async fn shard_main(id: ShardId, seed: Seed) -> bool {
         signals: seed.signals,
         clock,
         disk: Driver::new(ShardHost::default(), replayers),
-        on_config: seed.log.map(|log| -> ConfigWatcher { Box::new(move |config| log.set_level(config.loglevel)) }),
+        on_config: seed.log.map(|log| -> ConfigWatcher {
+            Box::new(move |config| {
+                log.set_level(config.loglevel);
+                crash::take_in_config(config);
+            })
+        }),
     });
     let shard = reactor.run().await;
     let went_well = shard.stop != Stop::Failed;
@@ -271,8 +334,17 @@ async fn shard_main(id: ShardId, seed: Seed) -> bool {
 fn listen(config: &Config) -> Result<Vec<Listener>, Box<dyn std::error::Error>> {
     let backlog = u32::try_from(config.tcp_backlog).unwrap_or(0);
     let mut listeners = Vec::new();
+    let keepalive_secs = u32::try_from(config.tcp_keepalive).unwrap_or(0);
+    for socket in service::inherited_sockets()? {
+        let listener = socket::adopt(socket, keepalive_secs)?;
+        let unix = matches!(listener.address, socket::Address::Unix(_));
+        tracing::info!("Listening on {}, which the service manager has opened", listener.address);
+        listeners.push(Listener { socket: listener.socket, name: listener.address.to_string(), unix });
+    }
+    if !listeners.is_empty() {
+        return Ok(listeners);
+    }
     if config.port != 0 {
-        let keepalive_secs = u32::try_from(config.tcp_keepalive).unwrap_or(0);
         let options = TcpOptions { backlog, keepalive_secs, share_port: false };
         for listener in bind_patiently(config, options)? {
             listeners.push(Listener { socket: listener.socket, name: listener.address.to_string(), unix: false });
@@ -314,19 +386,23 @@ struct PidFile {
 }
 
 impl PidFile {
-    fn write(config: &Config) -> Result<PidFile, Box<dyn std::error::Error>> {
-        let path = config.pidfile.to_path();
-        if let Some(path) = &path {
-            std::fs::write(path, format!("{}\n", std::process::id()))
-                .map_err(|e| format!("cannot write pidfile '{}': {e}", path.display()))?;
-        }
-        Ok(PidFile { path })
+    /// One that was left behind is written over. One that cannot be written is no reason not to serve, as in Redis.
+    fn write(config: &Config) -> PidFile {
+        let path = config.pidfile.to_path().filter(|path| {
+            let written = std::fs::write(path, format!("{}\n", std::process::id()));
+            written.inspect_err(|e| tracing::warn!("Failed to write PID file '{}': {e}", path.display())).is_ok()
+        });
+        PidFile { path }
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        // If another server has written its own meanwhile, that is not ours to remove.
+        let ours = format!("{}\n", std::process::id());
+        if let Some(path) = &self.path
+            && std::fs::read_to_string(path).is_ok_and(|text| text == ours)
+        {
             // Nobody is left to tell if it has gone already.
             let _ = std::fs::remove_file(path);
         }

@@ -33,6 +33,7 @@ use crate::metrics::{CommandId, ShardMetrics};
 use crate::pubsub::PubSub;
 use crate::resp::Args;
 use crate::resp::Reply;
+use crate::rt::crash::{self, Trace};
 use crate::rt::socket::TcpDoors;
 use crate::session::{SessionKey, Sessions};
 use crate::tracking::{Client, Fence, HeldReply, Tracking};
@@ -273,13 +274,13 @@ impl Shard {
         let (clock_ns, latency) = (self.clock_ns, self.config.latency_tracking);
         // Parts of one command are timed with it, by whoever started it.
         let timed = !together || all[commands.clone()].iter().any(|command| !command.part);
-        let mut run = Run::begin(if timed { clock_ns() } else { 0 });
+        let mut run = Run::begin(if timed { clock_ns() } else { 0 }, crash::trace(self.id));
         let unit = if together { self.begin_step(None) } else { None };
         for command in &all[commands] {
-            if timed {
-                run.enter(command.id, !command.part, &mut self.metrics, latency, clock_ns);
-            }
             let args = args.command(command.first, command.argc);
+            if timed {
+                run.enter(command.id, !command.part, &mut self.metrics, latency, clock_ns, args);
+            }
             reply.set_proto(command.proto);
             if !together {
                 self.tracking.actor = client;
@@ -348,12 +349,13 @@ pub struct Run {
     started_ns: u64,
     id: Option<CommandId>,
     calls: u64,
+    trace: &'static Trace,
 }
 
 impl Run {
     /// Starts at this time, with no command yet.
-    pub fn begin(now_ns: u64) -> Run {
-        Run { started_ns: now_ns, id: None, calls: 0 }
+    pub fn begin(now_ns: u64, trace: &'static Trace) -> Run {
+        Run { started_ns: now_ns, id: None, calls: 0, trace }
     }
 
     /// The next command begins. Reads the clock only if it is another command than the last.
@@ -365,8 +367,10 @@ impl Run {
         metrics: &mut ShardMetrics,
         histogram: bool,
         clock_ns: impl Fn() -> u64,
+        args: Args<'_>,
     ) {
         if self.id != Some(id) {
+            self.trace.note(id, args);
             if self.id.is_some() {
                 let now_ns = clock_ns();
                 self.end(metrics, histogram, now_ns);

@@ -6,4 +6,6 @@ mod harness;
 
 mod config_file;
 mod config_rewrite;
+mod crash;
 mod directives;
+mod service;

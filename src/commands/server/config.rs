@@ -271,15 +271,27 @@ fn apply(old: &Config, new: &Config, changed: &[&'static str], doors: &mut TcpDo
     {
         std::env::set_current_dir(folder).map_err(|error| ConfigSetError::failed("dir", process::reason(&error)))?;
     }
-    let moved = move_doors(new, changed, doors);
-    if moved.is_err()
-        && changed.contains(&"dir")
-        && let Some(folder) = old.dir.to_path()
-        && let Err(error) = std::env::set_current_dir(&folder)
-    {
-        tracing::error!("cannot go back to the folder '{}': {error}", folder.display());
+    let done = score(new, changed).and_then(|()| move_doors(new, changed, doors));
+    if done.is_err() {
+        if changed.contains(&"dir")
+            && let Some(folder) = old.dir.to_path()
+            && let Err(error) = std::env::set_current_dir(&folder)
+        {
+            tracing::error!("cannot go back to the folder '{}': {error}", folder.display());
+        }
+        // What could be changed can be changed back; if not, it was logged.
+        let _ = score(old, changed);
     }
-    moved
+    done
+}
+
+/// Sets the out-of-memory score.
+fn score(config: &Config, changed: &[&'static str]) -> Result<(), ConfigSetError> {
+    let Some(name) = changed.iter().find(|name| name.starts_with("oom-score-adj")) else { return Ok(()) };
+    process::set_oom_score(config).map_err(|error| {
+        tracing::warn!("Unable to write oom_score_adj: {}", process::reason(&error));
+        ConfigSetError::failed(name, "Failed to set current oom_score_adj. Check server logs.")
+    })
 }
 
 /// Listens where the new settings say.

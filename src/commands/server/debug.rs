@@ -12,6 +12,7 @@ use crate::config::ProtectedAction;
 use crate::keyspace::access::lru_idle_secs;
 use crate::keyspace::{Entry, NewValue, Value};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
+use crate::rt::crash;
 use crate::shard::cx::{Ttl, WriteCx};
 use crate::txn::{Coordinator, Plan};
 
@@ -43,7 +44,7 @@ const HELP: &[(&str, &str)] = &[
     ),
     ("QUICKLIST-PACKED-THRESHOLD <size>", "Accepted and without effect."),
     ("SDSLEN <key>", "The lengths of a key and its value."),
-    ("SEGFAULT", "Ends the server at once, as a bad memory access would."),
+    ("SEGFAULT", "Ends the server by a bad memory access."),
     (
         "RESERVATIONS <ON|OFF>",
         "Off: commands over several shards are not isolated any more, for tests that have to see it.",
@@ -98,7 +99,7 @@ async fn run(coordinator: &Coordinator, owned: OwnedArgs, reply: &mut Reply) -> 
         (b"protocol", 3) => protocol(args.get(2), reply)?,
         (b"stringmatch-len", 4) => reply.int(i64::from(glob::matches(args.get(2), args.get(3), false))),
         (b"panic", 2) => panic!("DEBUG PANIC"),
-        (b"segfault", 2) => std::process::abort(),
+        (b"segfault", 2) => crash::segfault(),
         (b"sleep", 3) => {
             // Read as C's strtod does it: what is no number is none.
             let seconds = float::parse_f64_lenient(args.get(2)).unwrap_or(0.0).clamp(0.0, SLEEP_SECS_MAX);
