@@ -49,6 +49,8 @@ pub enum Delivery {
 pub(super) const COMMANDS_PER_TURN: usize = 1024;
 /// Batches kept for reuse.
 const SPARE_BATCHES: usize = 64;
+/// When a session over its soft output limit that need not go yet is looked at again, microseconds.
+const SOFT_LIMIT_LOOK_US: u64 = 1_000_000;
 /// An input buffer larger than this is not kept when it is empty. Bytes.
 const INPUT_KEPT_BYTES_MAX: usize = 4 * 1024;
 
@@ -74,6 +76,8 @@ pub struct Engine {
     ready: VecDeque<SessionKey>,
     dirty: Vec<SessionKey>,
     held: Vec<SessionKey>,
+    /// Sessions that were found over their soft output limit, by when that has lasted too long.
+    over_soft_limit: BTreeSet<(u64, SessionKey)>,
     /// The places of sessions of this core whose next command waits for keys.
     pub(super) parked_sessions: HashMap<SessionKey, Order, ahash::RandomState>,
     /// Batches behind one that has a place. The one with the place is in the shard's table.
@@ -102,6 +106,7 @@ impl Engine {
             plans: HashMap::default(),
             next_plan: 0,
             deadlines: BTreeSet::new(),
+            over_soft_limit: BTreeSet::new(),
             local_steps: VecDeque::new(),
             outgoing: Vec::new(),
             ready: VecDeque::new(),
@@ -819,6 +824,7 @@ impl Engine {
             batch.seq = pending.seq;
             batch.source = source as u16;
             pending.outstanding += 1;
+            pending.sent_bytes += batch.args.bytes();
             self.outgoing.push((shard, Message::Batch(batch)));
         }
         session.pending.push_back(Pending::Batch(pending));
@@ -909,8 +915,17 @@ impl Engine {
         if session.closing == Closing::Now {
             return;
         }
+        if let Passed::Soft(may_last_us) = passed {
+            // One microsecond later it has been passed for longer.
+            let due_us = self.shard.now.mono_us.saturating_add(may_last_us).saturating_add(1);
+            if !std::mem::replace(&mut session.soft_limit_listed, true) {
+                self.over_soft_limit.insert((due_us, session.key));
+            }
+            return;
+        }
         session.closing = Closing::Now;
         match passed {
+            Passed::Soft(_) => unreachable!("dealt with above"),
             Passed::Input(held, max) => {
                 self.shard.metrics.query_buffer_disconnects += 1;
                 tracing::warn!(
@@ -943,6 +958,31 @@ impl Engine {
         {
             session.queued = true;
             self.ready.push_back(key);
+        }
+    }
+
+    /// When a soft limit may have been passed for too long, monotonic microseconds.
+    pub fn next_soft_limit_us(&self) -> Option<u64> {
+        self.over_soft_limit.first().map(|(due_us, _)| *due_us)
+    }
+
+    /// Looks again at those who were over their soft output limit, now that their time is over: who has read meanwhile is let be.
+    pub fn check_soft_limits(&mut self, now: Now) {
+        while let Some(&(due_us, key)) = self.over_soft_limit.first()
+            && due_us <= now.mono_us
+        {
+            self.over_soft_limit.pop_first();
+            let Some(mut session) = self.shard.sessions.take(key) else { continue };
+            session.soft_limit_listed = false;
+            if let Some(passed) = limits::check(&mut session, &self.shard.config, now) {
+                self.close_for(&mut session, passed);
+            } else if session.over_soft_limit_since_us.is_some() {
+                // It was under its limit for a while, or the limit was changed.
+                session.soft_limit_listed = true;
+                self.over_soft_limit.insert((now.mono_us + SOFT_LIMIT_LOOK_US, key));
+            }
+            self.shard.sessions.give_back(session);
+            self.mark_dirty(key);
         }
     }
 

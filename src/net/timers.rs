@@ -11,7 +11,7 @@ use crate::dispatch::Engine;
 use crate::keyspace::Parts;
 use crate::rt::clock::Clock;
 use crate::rt::service;
-use crate::session::Closing;
+use crate::session::{Closing, Subscriptions};
 use crate::shard::cx::Observers;
 use crate::shard::{Shard, Stop};
 
@@ -62,6 +62,9 @@ impl Timers {
             self.idle_from_us = now.mono_us + IDLE_CHECK_US;
             close_idle(engine, now);
         }
+        if engine.next_soft_limit_us().is_some_and(|at| now.mono_us >= at) {
+            engine.check_soft_limits(now);
+        }
         if let Some(every_us) = service::beat_every_us()
             && now.mono_us >= self.beat_from_us
         {
@@ -81,7 +84,7 @@ impl Timers {
         });
         let idle = (shard.config.timeout > 0 && !shard.sessions.is_empty()).then_some(self.idle_from_us);
         let beat = service::beat_every_us().map(|_| self.beat_from_us);
-        [expiry, idle, beat, self.packing.next_us(shard)].into_iter().flatten().min()
+        [expiry, idle, beat, engine.next_soft_limit_us(), self.packing.next_us(shard)].into_iter().flatten().min()
     }
 
     /// One active expiry cycle over all databases, from where the last one stopped.
@@ -188,7 +191,9 @@ fn close_idle(engine: &mut Engine, now: Now) {
     let idle_us = u64::try_from(engine.shard.config.timeout).unwrap_or(0) * 1_000_000;
     let mut closed = Vec::new();
     for session in engine.shard.sessions.iter_mut() {
-        let busy = session.plan_running || session.paused || session.parked || !session.pending.is_empty();
+        // Who listens is silent by nature, as in Redis.
+        let listens = session.subscriptions != Subscriptions::default();
+        let busy = listens || session.plan_running || session.paused || session.parked || !session.pending.is_empty();
         if !busy && now.mono_us.saturating_sub(session.active_us) > idle_us {
             tracing::debug!("Closing idle client {}", session.peer);
             session.closing = Closing::Now;

@@ -183,6 +183,8 @@ pub struct Session {
     pub sending_bytes: usize,
     /// Since when it has been over its soft output limit, monotonic microseconds.
     pub over_soft_limit_since_us: Option<u64>,
+    /// Whether it is in the engine's list of those who were found over it.
+    pub soft_limit_listed: bool,
     /// The command at the start of `input` has been parsed and waits: this many bytes.
     pub held_command: Option<usize>,
     /// Under `pipeline-order strict`: its next command waits until all that was sent to other shards has come back.
@@ -244,6 +246,7 @@ impl Session {
             next_batch: 0,
             sending_bytes: 0,
             over_soft_limit_since_us: None,
+            soft_limit_listed: false,
             held_command: None,
             ordered: false,
             dirty: false,
@@ -277,11 +280,12 @@ impl Session {
         self.stalled() || self.queued || self.held_command.is_some()
     }
 
-    /// Bytes received from it that are held in memory, those of commands in a transaction included.
+    /// Bytes received from it that are held in memory, those of commands in a transaction and on their way to other shards included.
     pub fn input_held(&self) -> usize {
         self.input.len()
             + self.big.as_ref().map_or(0, |b| b.allocated_bytes())
             + self.transaction.as_ref().map_or(0, |t| t.bytes)
+            + self.pending.iter().map(Pending::bytes_away).sum::<usize>()
     }
 
     /// Bytes of replies held in memory for it.

@@ -105,6 +105,14 @@ impl Pending {
         Pending::Message(message)
     }
 
+    /// Bytes of what was sent to other shards and has not come back.
+    pub fn bytes_away(&self) -> usize {
+        match self {
+            Pending::Batch(b) if b.outstanding > 0 => b.sent_bytes,
+            _ => 0,
+        }
+    }
+
     /// Bytes of replies held.
     pub fn bytes(&self) -> usize {
         match self {
@@ -129,6 +137,8 @@ pub struct PendingBatch {
     /// Shards that have yet to acknowledge invalidations (`tracking`). Below zero when one has done so before the message has come back
     /// that counts it.
     pub fences: i64,
+    /// Bytes of arguments that were sent to other shards.
+    pub sent_bytes: usize,
 }
 
 /// Reply buffers larger than this are not kept for the next batch. Bytes.
@@ -146,6 +156,7 @@ impl PendingBatch {
         self.sources.iter_mut().for_each(Source::clear);
         self.outstanding = 0;
         self.fences = 0;
+        self.sent_bytes = 0;
         self.routes.capacity() <= 2048 && self.sources.iter().all(|s| s.reply.allocated_bytes() <= KEPT_BYTES_MAX)
     }
 

@@ -120,6 +120,13 @@ impl Client {
         ready.then(|| self.reply())
     }
 
+    /// As [`Client::command`]; none if the connection is gone.
+    pub fn try_command<A: AsRef<[u8]>>(&mut self, argv: &[A]) -> Option<Value> {
+        self.reader.get_mut().write_all(&encode(argv)).ok()?;
+        let there = self.reader.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        there.then(|| self.reply())
+    }
+
     /// One command as a line of words: for argv without spaces.
     pub fn line(&mut self, words: &str) -> Value {
         self.command(&words.split_whitespace().collect::<Vec<_>>())

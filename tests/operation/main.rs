@@ -8,4 +8,5 @@ mod config_file;
 mod config_rewrite;
 mod crash;
 mod directives;
+mod limits;
 mod service;
