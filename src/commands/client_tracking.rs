@@ -147,7 +147,10 @@ fn enable(shard: &mut Shard, key: SessionKey, asked: Asked, prefixes: Vec<Vec<u8
         return;
     };
     let before = session.tracking.take();
+    let led_away = before.as_ref().is_some_and(|before| before.leads_away(here));
     shard.tracking.clients += usize::from(before.is_none());
+    shard.tracking.led_away += usize::from(asked.mode.leads_away(here));
+    shard.tracking.led_away -= usize::from(led_away);
     let mut mode = asked.mode;
     (mode.prefixes, mode.caching) = before.map_or_else(Default::default, |before| (before.prefixes, before.caching));
     prefixes.iter().for_each(|prefix| shard.tracking.follow(prefix, key));

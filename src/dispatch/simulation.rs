@@ -81,9 +81,10 @@ impl Sim {
     }
 
     pub(super) fn connect(&mut self, shard: usize) -> SessionKey {
-        let now = self.now;
+        let (now, shards) = (self.now, self.engines.len() as u64);
         self.engines[shard].shard.sessions.insert(|key| {
-            let mut session = Session::new(key, 1, 5, "peer".into(), "local".into(), false, now);
+            let id = 1 + u64::from(key.index) * shards + shard as u64;
+            let mut session = Session::new(key, id, 5, "peer".into(), "local".into(), false, now);
             session.authenticated = true;
             session
         })

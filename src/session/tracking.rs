@@ -40,6 +40,11 @@ pub struct TrackedSession {
 }
 
 impl TrackedSession {
+    /// Whether a client of another shard than this one is told in its place.
+    pub fn leads_away(&self, here: ShardId) -> bool {
+        self.redirect.is_some_and(|redirect| redirect.shard != here)
+    }
+
     /// Whether the keys that the next command reads are to be remembered.
     pub fn remembers(&self) -> bool {
         match (self.optin, self.optout) {

@@ -33,8 +33,9 @@ pub type Running<'r> = Option<(&'r mut Session, &'r mut Reply)>;
 type Keys = Option<Vec<Arc<[u8]>>>;
 
 /// A frame for a client that another is redirected to.
-struct Detour {
-    to: Client,
+pub struct Detour {
+    /// The client that is told.
+    pub to: Client,
     to_id: u64,
     tracked: Client,
     keys: Keys,
@@ -228,7 +229,7 @@ impl Shard {
         };
         let (there, rest): (Vec<_>, Vec<_>) = detours.drain(..).partition(|detour| detour.to.home == to);
         self.tell(to, move |shard| {
-            there.iter().for_each(|detour| shard.finish_detour(detour, &mut None));
+            shard.finish_detours(&there);
             shard.go_round(rest, fences);
         });
     }
@@ -268,28 +269,29 @@ impl Shard {
         detours
     }
 
-    /// Tells all tracked clients of this shard that keys have gone which they need not know by name. Returns how many shards will
-    /// acknowledge that for `fence`.
-    pub fn invalidate_all(&mut self, fence: Fence, by: Client) -> u32 {
+    /// Tells all tracked clients of this shard that keys have gone which they need not know by name. Returns what is to be told to
+    /// clients of other shards.
+    pub fn invalidate_all(&mut self, by: Client) -> Vec<Detour> {
         let tracked = self.sessions.iter().filter(|session| session.tracking.is_some()).map(|session| session.key);
         let tracked: Vec<SessionKey> = tracked.collect();
-        let mut detours = Vec::new();
-        for session in tracked {
+        let tell = |session| {
             let client = Client { home: self.id, session };
             let cause = if client == by { Cause::Own } else { Cause::Other };
-            detours.extend(self.invalidate_one(client, None, cause, &mut None));
-        }
-        let awaited = u32::from(!detours.is_empty());
-        if awaited > 0 {
-            self.go_round(detours, vec![fence]);
-        }
-        awaited
+            self.invalidate_one(client, None, cause, &mut None)
+        };
+        tracked.into_iter().filter_map(tell).collect()
+    }
+
+    /// Tells clients of this shard what they are told for others.
+    pub fn finish_detours(&mut self, detours: &[Detour]) {
+        detours.iter().for_each(|detour| self.finish_detour(detour, &mut None));
     }
 
     /// A session is not tracked any more, or goes.
     pub fn stop_tracking(&mut self, session: &mut Session) {
         let Some(tracking) = session.tracking.take() else { return };
         self.tracking.clients -= 1;
+        self.tracking.led_away -= usize::from(tracking.leads_away(self.id));
         let here = self.id;
         for prefix in tracking.prefixes {
             self.tracking.unfollow(&prefix, session.key);

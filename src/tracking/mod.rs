@@ -21,10 +21,14 @@
 //!    held, only the reply; and nothing is counted where no tracked key was hit on another core.
 //! 3. A reader's own replies may be on their way from the owner, or wait in line for another shard, when the invalidation comes: one
 //!    that shows the old value would follow it. So a client that has replies pending is told at once (it may have had the key before),
-//!    and once more behind each of them. What stands in for a second connection (REDIRECT) has no such order, in Redis neither.
+//!    and once more behind each of them.
 //!
-//! FLUSHALL empties the tables in its step and tells everybody afterwards; until then what was remembered stays at hand, so that a write
-//! in between finds its readers. It is answered when all have been told.
+//! With REDIRECT the invalidations are on another connection than the replies, and in Redis, too, nothing orders the two. What holds
+//! is the rule for a client that does not keep what it reads if the key was invalidated between its request and the reply, as
+//! Redis's documentation asks of it: the owner counts an invalidation as told when it is in the output of whoever it is redirected to.
+//!
+//! FLUSHALL empties the tables in its step and tells everybody afterwards; until all have been told, those that others are redirected
+//! to included, what was remembered stays at hand, so that a write in between finds its readers. Then it is answered.
 //!
 //! What is guaranteed to a writer and a reader on different cores is thus: when the reply of the write leaves its shard, the
 //! invalidation is in the output of every client that was sent the old value; and whoever is sent it later, since it was read before,
@@ -213,6 +217,8 @@ pub struct Tracking {
     pub acknowledged: Vec<(HeldReply, i64)>,
     /// How many sessions of this shard are tracked.
     pub clients: usize,
+    /// How many of them are redirected to a client of another shard.
+    pub led_away: usize,
 }
 
 impl Tracking {
@@ -309,12 +315,14 @@ impl Tracking {
         std::mem::take(&mut self.due)
     }
 
-    /// A step is over. Its reply, if there is one to be held, waits for the next broadcast to other shards; how many these are.
+    /// A step is over. Its reply, if there is one to be held, waits for the next broadcast to other shards; how many these are. Who
+    /// follows a prefix here is told before the reply leaves, unless somebody elsewhere is told in his place.
     pub fn end_step(&mut self, here: ShardId, fence: Option<Fence>) -> u32 {
         let concerned = std::mem::take(&mut self.concerned);
         let Some(fence) = fence else { return 0 };
         let mut awaited = 0;
-        for home in concerned.into_iter().filter(|home| *home != here) {
+        let is_awaited = |home: &ShardId| *home != here || self.led_away > 0;
+        for home in concerned.into_iter().filter(is_awaited) {
             self.owed.entry(home).or_default().push(fence);
             awaited += 1;
         }

@@ -141,11 +141,6 @@ impl Coordinator {
         Fence { home: self.origin.shard, reply: HeldReply::Plan(self.origin.plan) }
     }
 
-    /// So many more shards acknowledge to [`Coordinator::fence`].
-    pub fn hold_for(&self, shards: u32) {
-        self.port.borrow_mut().fences += shards;
-    }
-
     /// Whether what the plan does now is isolated: its keys are reserved on all shards, be it by itself or by the transaction
     /// around it.
     pub fn is_held(&self) -> bool {

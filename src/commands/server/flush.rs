@@ -4,13 +4,16 @@
 //! put among the shard's dropped ones, whose memory is given back in slices. ASYNC leaves that to the event loop; SYNC has it done slice by slice
 //! and answers when all is free, but for what a snapshot has yet to write. Either way other clients wait for a slice at most.
 
+use std::collections::BTreeMap;
+
 use super::SERVER;
-use crate::base::DbIndex;
+use crate::base::{DbIndex, ShardId};
 use crate::commands::table::{Flags, Reach, Row, Run};
 use crate::resp::{Args, CommandError, OwnedArgs};
 use crate::shard::Shard;
 use crate::shard::cx::WriteCx;
 use crate::shard::reservations::Access;
+use crate::shard::tracked::Detour;
 use crate::txn::{Coordinator, Plan};
 
 /// What both rows share.
@@ -89,14 +92,24 @@ struct Flushed {
     asides: bool,
 }
 
-/// Tells clients that are tracked, on the shards that have some.
+/// Tells clients that are tracked, on the shards that have some, and then those that they are redirected to. What was set aside is
+/// forgotten behind that: until then a write to a key that has gone must find who has read it.
 async fn tell_tracked(coordinator: &Coordinator, flushed: &[Flushed]) {
     let (fence, by) = (coordinator.fence(), coordinator.client());
     let shards = || coordinator.slots().all().zip(flushed);
-    let tell = |shard| coordinator.call(shard, move |shard| shard.invalidate_all(fence, by));
+    let tell = |shard| coordinator.call(shard, move |shard| shard.invalidate_all(by));
     let calls: Vec<_> = shards().filter(|(_, f)| f.has_tracked).map(|(shard, _)| tell(shard)).collect();
+    let mut detours: BTreeMap<ShardId, Vec<Detour>> = BTreeMap::new();
     for call in calls {
-        coordinator.hold_for(call.await);
+        for detour in call.await {
+            detours.entry(detour.to.home).or_default().push(detour);
+        }
+    }
+    let tell =
+        |(shard, detours): (ShardId, Vec<Detour>)| coordinator.call(shard, move |shard| shard.finish_detours(&detours));
+    let calls: Vec<_> = detours.into_iter().map(tell).collect();
+    for call in calls {
+        call.await;
     }
     for (shard, _) in shards().filter(|(_, f)| f.asides) {
         drop(coordinator.call(shard, move |shard| shard.tracking.forget_aside(fence)));
