@@ -5,15 +5,17 @@
 //! for each shard that has watchers; so the lines of one connection are in their order, and those of different connections as they
 //! came together.
 //!
-//! Commands for operators are not shown, nor passwords: see [`line`]. Absent on purpose: a limit of its own. A watcher that does not
-//! read is closed at the limit for subscribers.
+//! What MULTI queues is shown by the EXEC that runs it: see [`transaction`]. Commands for operators are not shown, nor passwords: see
+//! [`line`]. Absent on purpose: a limit of its own. A watcher that does not read is closed at the limit for subscribers.
 
 use super::docs::Group;
-use super::table::{Command, Flags, Row, Run};
+use super::table::{Command, Flags, Row, Run, Table};
+use crate::base::DbIndex;
+use crate::base::num;
 use crate::pubsub::{Kind, Name};
 use crate::resp::words::push_quoted;
 use crate::resp::{Args, OwnedArgs};
-use crate::session::Session;
+use crate::session::{Queued, Session};
 use crate::shard::Shard;
 use crate::txn::{Coordinator, Plan};
 
@@ -42,18 +44,51 @@ fn monitor(coordinator: Coordinator, _: OwnedArgs) -> Plan {
 /// What stands in place of a secret.
 const REDACTED: &[u8] = b"(redacted)";
 
-/// Whether watchers see this command.
+/// Whether watchers see this command. EXEC has [`transaction`].
 pub fn is_shown(command: &Command) -> bool {
-    // EXEC is told where it is sent, behind what it runs.
-    let skipped = command.row.flags.has(Flags::SKIP_MONITOR) && !matches!(command.row.run, Run::Exec);
+    let skipped = command.row.flags.has(Flags::SKIP_MONITOR) || matches!(command.row.run, Run::Exec);
     !command.row.flags.has(Flags::ADMIN) && !skipped
+}
+
+/// What watchers see of an EXEC.
+#[derive(Default)]
+pub struct ShownTransaction {
+    /// If it runs what was queued.
+    pub done: Vec<u8>,
+    /// If it does not, since a watched key has changed or it was refused.
+    pub dropped: Vec<u8>,
+}
+
+/// The lines of a transaction: what was queued, each with the database that will be selected then, and EXEC behind it.
+pub fn transaction(shard: &Shard, session: &Session, table: &Table, exec: Args<'_>) -> ShownTransaction {
+    let mut shown = ShownTransaction::default();
+    line_in(&mut shown.dropped, shard, session, session.db, "exec", exec);
+    let mut db = session.db;
+    let queued = session.transaction.as_ref().map_or(&[][..], |transaction| &transaction.commands);
+    for Queued { id, args } in queued {
+        let command = table.get(*id);
+        if command.row.name == "select" {
+            let index = num::parse_i64(args.as_args().get(1)).and_then(|index| usize::try_from(index).ok());
+            let there = index.filter(|index| *index < shard.keyspace.dbs().len());
+            db = there.map_or(db, |index| DbIndex(u16::try_from(index).expect("databases are few")));
+        }
+        if is_shown(command) {
+            line_in(&mut shown.done, shard, session, db, command.row.name, args.as_args());
+        }
+    }
+    line_in(&mut shown.done, shard, session, db, "exec", exec);
+    shown
 }
 
 /// Appends the line of a command to `out`.
 pub fn line(out: &mut Vec<u8>, shard: &Shard, session: &Session, command: &Command, args: Args<'_>) {
+    line_in(out, shard, session, session.db, command.row.name, args);
+}
+
+fn line_in(out: &mut Vec<u8>, shard: &Shard, session: &Session, db: DbIndex, name: &str, args: Args<'_>) {
     let us = shard.now.unix_us;
     let (secs, micros) = (us.div_euclid(1_000_000), us.rem_euclid(1_000_000));
-    out.extend_from_slice(format!("+{secs}.{micros:06} [{} ", session.db.0).as_bytes());
+    out.extend_from_slice(format!("+{secs}.{micros:06} [{} ", db.0).as_bytes());
     if session.unix {
         out.extend_from_slice(b"unix:");
         out.extend_from_slice(session.peer.strip_suffix(":0").unwrap_or(&session.peer).as_bytes());
@@ -61,7 +96,7 @@ pub fn line(out: &mut Vec<u8>, shard: &Shard, session: &Session, command: &Comma
         out.extend_from_slice(session.peer.as_bytes());
     }
     out.push(b']');
-    let secret = secrets(command.row.name, args);
+    let secret = secrets(name, args);
     for (at, arg) in args.iter().enumerate() {
         out.push(b' ');
         push_quoted(out, if secret(at) { REDACTED } else { arg });

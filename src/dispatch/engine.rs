@@ -472,7 +472,8 @@ impl Engine {
                 return Flow::Next;
             }
         };
-        let flow = if session.transaction.is_some() && !exec::runs_inside_multi(command) {
+        let queued = session.transaction.is_some() && !exec::runs_inside_multi(command);
+        let flow = if queued {
             self.enqueue(session, command, args);
             Flow::Next
         } else {
@@ -484,6 +485,7 @@ impl Engine {
             forget_caching(session, Some(command), self.table);
         }
         if self.shard.pubsub.is_watched()
+            && !queued
             && monitor::is_shown(command)
             && let Flow::Next = flow
         {
@@ -559,7 +561,7 @@ impl Engine {
                 self.session_command(session, command, f, args);
                 Flow::Next
             }
-            Run::Exec => self.exec(session, command),
+            Run::Exec => self.exec(session, command, args),
             Run::Container => unreachable!("the gate refuses a bare container"),
         }
     }

@@ -21,6 +21,7 @@ use super::engine::{Engine, Flow};
 use super::parts::{Client, Condition, Parts};
 use crate::base::ShardId;
 use crate::commands::client_tracking::keys_of;
+use crate::commands::monitor::{self, ShownTransaction};
 use crate::commands::table::{Command, Flags, PlanFn, Run, SessionCx, SessionFn, table};
 use crate::commands::transaction::forget_watches;
 use crate::metrics::CommandId;
@@ -123,7 +124,9 @@ impl Engine {
     }
 
     /// EXEC.
-    pub(super) fn exec(&mut self, session: &mut Session, command: &'static Command) -> Flow {
+    pub(super) fn exec(&mut self, session: &mut Session, command: &'static Command, args: Args<'_>) -> Flow {
+        let watched = self.shard.pubsub.is_watched();
+        let mut shown = watched.then(|| monitor::transaction(&self.shard, session, self.table, args));
         let refusal = match &session.transaction {
             None => Some(CommandError::Custom("ERR EXEC without MULTI")),
             Some(transaction) => transaction.broken.then_some(CommandError::ExecAbort),
@@ -132,7 +135,11 @@ impl Engine {
             if session.transaction.take().is_some() {
                 forget_watches(session, &mut self.shard);
             }
-            return self.start_plan(session, command, Vec::new(), |_| Box::pin(async { Err(error) }));
+            let flow = self.start_plan(session, command, Vec::new(), |_| Box::pin(async { Err(error) }));
+            if let (Flow::Next, Some(shown)) = (&flow, shown) {
+                self.shard.shown.extend_from_slice(&shown.dropped);
+            }
+            return flow;
         }
         // It is looked at before it is taken: if the plan cannot start yet, EXEC comes again.
         let transaction = session.transaction.as_ref().expect("it was just there");
@@ -151,19 +158,24 @@ impl Engine {
         let mut transaction = session.transaction.take();
         let mut watches = std::mem::take(&mut session.watches);
         let count = transaction.as_ref().map_or(0, |t| t.commands.len());
+        // Whether watched keys have changed is known when it has run.
+        let shown_now = if watches.is_empty() { shown.take() } else { None };
         let flow = self.start_plan(session, command, claims, |coordinator| {
             let commands = transaction.take().map_or_else(Vec::new, |t| t.commands);
             let watches = std::mem::take(&mut watches);
             if simple && (watches.is_empty() || alone) {
-                Box::pin(run_parts(coordinator, parts, count, watches))
+                Box::pin(run_parts(coordinator, parts, count, watches, shown.take()))
             } else {
-                Box::pin(run_one_by_one(coordinator, commands, watches))
+                Box::pin(run_one_by_one(coordinator, commands, watches, shown.take()))
             }
         });
         if matches!(flow, Flow::Hold) {
             (session.transaction, session.watches) = (transaction, watches);
         } else {
             session.commands += count as u64;
+            if let Some(shown) = shown_now {
+                self.shard.shown.extend_from_slice(&shown.done);
+            }
         }
         flow
     }
@@ -175,6 +187,7 @@ async fn run_parts(
     parts: Parts,
     count: usize,
     watches: Vec<WatchedKey>,
+    shown: Option<ShownTransaction>,
 ) -> Result<Reply, CommandError> {
     let mut reply = coordinator.reply();
     let mark = reply.mark();
@@ -188,11 +201,19 @@ async fn run_parts(
     let unchanged: Condition = Arc::new(move |shard| are_unchanged(shard, &watched));
     let done = parts.run_if(&coordinator, unchanged, &mut reply).await;
     forget(&coordinator, &watches);
+    show(&coordinator, shown, done).await;
     if !done {
         reply.truncate(mark);
         reply.null_array();
     }
     Ok(reply)
+}
+
+/// Shows MONITOR what has become of a transaction that watched keys.
+async fn show(coordinator: &Coordinator, shown: Option<ShownTransaction>, done: bool) {
+    let Some(shown) = shown else { return };
+    let lines = if done { shown.done } else { shown.dropped };
+    coordinator.call(coordinator.origin().shard, move |shard| shard.shown.extend_from_slice(&lines)).await;
 }
 
 /// Takes back what was watched, without waiting for it.
@@ -207,12 +228,14 @@ async fn run_one_by_one(
     coordinator: Coordinator,
     commands: Vec<Queued>,
     watches: Vec<WatchedKey>,
+    shown: Option<ShownTransaction>,
 ) -> Result<Reply, CommandError> {
     let mut reply = coordinator.reply();
     coordinator
         .isolated(async {
             let unchanged = look_at_watched(&coordinator, &watches).await;
             forget(&coordinator, &watches);
+            show(&coordinator, shown, unchanged).await;
             if unchanged {
                 reply.array(commands.len());
                 run_all(&coordinator, commands, &mut reply).await;
