@@ -184,6 +184,7 @@ fn xclaim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         let progress = raised.then(|| Progress::of(group));
         Some(Ok(Taken { delivered_ms: claim.delivered_ms, claimed, forgotten, made, progress }))
     })?;
+    cx.count_found(key, done.is_some());
     let taken = done.flatten().ok_or_else(|| no_group(key, name))??;
     taken.log(cx, Consumer { key, group: name, name: args.get(3) });
     Ok(())
@@ -196,6 +197,8 @@ const COUNT_MAX: i64 = i64::MAX / 16;
 
 fn xautoclaim(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     let (key, name) = (args.get(1), args.get(2));
+    // It counts as reading the key, whatever is wrong with the rest.
+    cx.get(key);
     let idle_min_ms = integer_or(args.get(4), "ERR Invalid min-idle-time argument for XAUTOCLAIM")?.max(0);
     let start = range_start(args.get(5))?;
     let (mut count, mut just_id) = (100, false);

@@ -260,6 +260,7 @@ fn xack(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
         env.changed(acknowledged as u64);
         Ok(acknowledged)
     })?;
+    cx.count_found(args.get(1), acknowledged.is_some());
     reply.int(acknowledged.transpose()?.unwrap_or(0) as i64);
     Ok(())
 }

@@ -226,13 +226,18 @@ fn has_more(log: &Log, behind: StreamId) -> bool {
 
 /// Replies with what is behind a name; false, and no reply, if there is nothing.
 fn read(cx: &mut ReadCx<'_>, key: &[u8], behind: StreamId, most: u64, reply: &mut Reply) -> Result<bool, CommandError> {
-    let Some(log) = cx.typed::<Stream>(key)?.map(Stream::log).filter(|log| has_more(log, behind)) else {
-        return Ok(false);
-    };
+    let found = cx.peek_typed::<Stream>(key)?.map(Stream::log).filter(|log| has_more(log, behind));
+    if let Some(log) = found {
+        push_behind(reply, key, log, behind, most);
+    }
+    Ok(found.is_some())
+}
+
+/// A stream and what is behind a name in it, which is something.
+fn push_behind(reply: &mut Reply, key: &[u8], log: &Log, behind: StreamId, most: u64) {
     push_name(reply, key);
     let from = behind.next().expect("something is behind it");
     push_range(reply, log, from, StreamId::MAX, false, most);
-    Ok(true)
 }
 
 /// Replies with what a group delivers to a consumer; false, and no reply, if there is nothing new.
@@ -380,27 +385,28 @@ fn read_here<'a>(
     reply: &mut Reply,
 ) -> Result<Option<Vec<From>>, CommandError> {
     let mut froms = Vec::with_capacity(reading.keys);
-    let mut due = 0;
     for (key, id) in streams.clone() {
-        let from = resolve(cx, reading, key, id)?;
-        due += usize::from(is_due(cx, key, from)?);
-        froms.push(from);
+        froms.push(resolve(cx, reading, key, id)?);
     }
-    if due == 0 {
-        return Ok(Some(froms));
-    }
-    push_header(reply, due);
-    for ((key, _), from) in streams.zip(froms) {
-        if let From::Behind(behind) = from {
-            read(cx, key, behind, reading.most, reply)?;
+    // The second look is counted, and tells of a miss, as in Redis.
+    let mut due = Vec::new();
+    for ((key, _), from) in streams.zip(&froms) {
+        let found = cx.typed::<Stream>(key)?;
+        if let From::Behind(behind) = *from
+            && found.is_some_and(|stream| has_more(stream.log(), behind))
+        {
+            due.push((key, behind));
         }
     }
+    if due.is_empty() {
+        return Ok(Some(froms));
+    }
+    push_header(reply, due.len());
+    for (key, behind) in due {
+        let stream = cx.peek_typed::<Stream>(key)?.expect("it was just there");
+        push_behind(reply, key, stream.log(), behind, reading.most);
+    }
     Ok(None)
-}
-
-fn is_due(cx: &mut ReadCx<'_>, key: &[u8], from: From) -> Result<bool, CommandError> {
-    let From::Behind(behind) = from else { return Ok(false) };
-    Ok(cx.peek_typed::<Stream>(key)?.is_some_and(|stream| has_more(stream.log(), behind)))
 }
 
 /// As [`read_here`], of XREADGROUP.
@@ -531,9 +537,14 @@ async fn one_by_one(
     let mut parts = Vec::new();
     for ((key, _), &from) in reading.streams(args.as_args()).zip(&froms) {
         let (owned_key, reading, mut part) = (key.to_vec(), Arc::clone(reading), coordinator.reply());
-        let read = coordinator
-            .with_key(key, move |cx| Ok(read_one(cx, &reading, &owned_key, from, &mut part)?.then_some(part)))
-            .await?;
+        let step = move |cx: &mut WriteCx<'_>| {
+            if reading.group.is_none() {
+                // As in `read_here`.
+                cx.get(&owned_key);
+            }
+            Ok::<_, CommandError>(read_one(cx, &reading, &owned_key, from, &mut part)?.then_some(part))
+        };
+        let read = coordinator.with_key(key, step).await?;
         parts.extend(read);
     }
     if parts.is_empty() {

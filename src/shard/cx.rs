@@ -271,6 +271,16 @@ impl<'a> ReadCx<'a> {
         found
     }
 
+    /// Counts a hit or a miss and tells of a miss, for a command that changes what it finds and yet counts as reading it.
+    pub fn count_found(&mut self, key: &[u8], found: bool) {
+        let DataCx { db, metrics, config, events, .. } = &mut self.cx;
+        metrics.keyspace_hits += u64::from(found);
+        metrics.keyspace_misses += u64::from(!found);
+        if !found {
+            events.note(config, EventClass::MISS, "keymiss", *db, key);
+        }
+    }
+
     /// Looks a key up as a read command does: counts a hit or a miss and touches the key.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<Entry<'_>> {
