@@ -84,9 +84,10 @@ impl Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("annulus-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(name);
-        fs::create_dir_all(&dir).expect("the temporary folder is writable");
         let args: Vec<String> = args.iter().map(|arg| arg.to_string()).collect();
         for _ in 0..3 {
+            // A server that did not start has taken its folder with it.
+            fs::create_dir_all(&dir).expect("the temporary folder is writable");
             let port = free_port();
             if let Some(text) = text {
                 let text = text.replace("PORT", &port.to_string()).replace("DIR", &dir.display().to_string());
