@@ -54,6 +54,7 @@
 //! - Unsafe code is denied, except in the leaves that say why: `keyspace::record` and files of `rt`.
 //! - A broken invariant stops the process with a report. A store that broke half-way through a write must not go on.
 //! - What the log is told means the same whenever it is run again; the end of an epoch is one instant on all shards: [`durability`].
+//! - A client of a shard's own port (`cluster-shard-nodes`) sees that shard alone, and the gate lets through nothing that is elsewhere.
 //! - One order of all commands and transactions explains what every client sees; how, is told in [`txn`].
 //!
 //! Absent so far: replication, scripts. The layers leave room for each; the README says what users can expect today.

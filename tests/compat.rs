@@ -50,7 +50,8 @@ const ABSENT: &[Family] = &[
         name: "cluster",
         group: Some(Group::Cluster),
         absent: "",
-        remark: "each answers that cluster mode is off",
+        remark: "tell of the shards as nodes, with `cluster-shard-nodes yes`, and refuse to change them; else each answers that cluster \
+                 mode is off",
     },
     Family {
         name: "transactions",

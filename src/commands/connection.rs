@@ -193,7 +193,7 @@ fn hello(cx: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<()
     reply.int(if proto == Resp::V3 { 3 } else { 2 });
     reply.bulk(b"id");
     reply.int(session.id as i64);
-    pair("mode", "standalone", reply);
+    pair("mode", if session.node { "cluster" } else { "standalone" }, reply);
     pair("role", "master", reply);
     reply.bulk(b"modules");
     reply.array(0);

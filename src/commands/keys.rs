@@ -241,6 +241,11 @@ pub fn each_key(command: &Command, args: Args<'_>, mut visit: impl FnMut(usize, 
     Ok(())
 }
 
+/// As [`each_key`], with what is no key and routed like one (shard channels).
+pub fn each_routed(command: &Command, args: Args<'_>, mut visit: impl FnMut(usize)) -> Result<(), BadKeys> {
+    command.row.keys.iter().try_for_each(|spec| spec.visit(args, &mut |at, _| visit(at)))
+}
+
 /// Whether the command names keys at all, be it only with some arguments.
 pub fn has_keys(command: &Command) -> bool {
     command.row.keys.iter().any(|k| !k.flags.has(KeyFlags::NOT_KEY))

@@ -4,7 +4,8 @@
 //! the client does. UNSUBSCRIBE is done at once. PUBLISH runs on its client's core and on those other cores that have subscribers
 //! for the channel, as parts of the batches that a pipeline makes anyway.
 //!
-//! Absent on purpose: that shard channels belong to a slot. While cluster mode is off they are channels with a table of their own.
+//! Shard channels are channels with a table of their own. Where a shard is a node of a cluster, a client of its port is sent to the node
+//! that has the channel's slot, and PUBSUB tells it of the clients of that core alone; messages reach whoever listens on any port.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -302,9 +303,9 @@ fn publish(coordinator: Coordinator, args: OwnedArgs, kind: Kind) -> Plan {
     })
 }
 
-/// The union over all shards of the names that clients there listen to.
+/// The union over the shards that the client sees of the names that clients there listen to.
 async fn listened(coordinator: &Coordinator, kind: Kind) -> BTreeSet<Name> {
-    let names = coordinator.call_all(move |shard| shard.pubsub.names(kind).cloned().collect::<Vec<Name>>()).await;
+    let names = coordinator.call_seen(move |shard| shard.pubsub.names(kind).cloned().collect::<Vec<Name>>()).await;
     names.into_iter().flatten().collect()
 }
 
@@ -342,7 +343,7 @@ fn numsub(coordinator: Coordinator, args: OwnedArgs, kind: Kind) -> Plan {
         let names: Vec<Name> = args.as_args().slice(2).iter().map(Name::from).collect();
         let asked = names.clone();
         let counts = coordinator
-            .call_all(move |shard| {
+            .call_seen(move |shard| {
                 asked.iter().map(|name| shard.pubsub.subscribers(kind, name)).collect::<Vec<usize>>()
             })
             .await;

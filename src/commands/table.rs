@@ -220,6 +220,8 @@ pub struct Command {
     pub children: Vec<CommandId>,
     /// Whether it is answered by what stands among messages (SUBSCRIBE, MONITOR): in their order, and whatever CLIENT REPLY says.
     pub listens: bool,
+    /// Whether some of its arguments reach what a node of a cluster does not have: other databases, keys by pattern.
+    pub beyond_node: bool,
     /// Position of the first key, 0 if there is none at a fixed place.
     pub first_key: usize,
     /// Whether every key stands at a fixed distance: first, last, step; else they need [`super::keys`].
@@ -354,6 +356,9 @@ impl Table {
     }
 }
 
+/// See [`Command::beyond_node`].
+const BEYOND_NODE: [&str; 6] = ["copy", "move", "select", "sort", "sort_ro", "swapdb"];
+
 fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, parent: Option<CommandId>) -> CommandId {
     let id = CommandId(u16::try_from(commands.len()).expect("a few hundred commands"));
     let key_range = row.keys.first().and_then(KeySpec::as_range).filter(|_| row.keys.len() == 1);
@@ -366,6 +371,7 @@ fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, paren
         parent,
         children: Vec::new(),
         listens: row.name == "monitor" || (row.flags.has(Flags::PUBSUB) && row.name.ends_with("subscribe")),
+        beyond_node: parent.is_none() && BEYOND_NODE.contains(&row.name),
         first_key,
         key_range,
     });

@@ -11,11 +11,14 @@
 //! order: a key that is there from the first call to the last is seen. Cursor 0 is the start of shard 0 and, as a reply, the
 //! end. A cursor that we did not give out is a position like any other, or lies behind the end.
 //!
+//! A client that sees one shard alone, as a node of a cluster, is told of that shard's keys; its cursors are the positions there.
+//!
 //! A pattern without wildcards in front of its `{hashtag}` can match keys of one slot only, so its shard alone is visited.
 
 use std::collections::HashSet;
 
 use super::page::{Page, parse_cursor};
+use crate::base::crc::key_slot;
 use crate::base::glob;
 use crate::base::num::format_u64;
 use crate::base::rng::Rng;
@@ -38,11 +41,16 @@ const RANDOM_DRAWS_MAX: usize = 100;
 struct Filter {
     pattern: Option<Vec<u8>>,
     type_name: Option<Vec<u8>>,
+    slot: Option<u16>,
 }
 
 impl Filter {
     fn new(pattern: Option<&[u8]>, type_name: Option<&[u8]>) -> Filter {
-        Filter { pattern: pattern.filter(|p| *p != b"*").map(<[u8]>::to_vec), type_name: type_name.map(<[u8]>::to_vec) }
+        Filter {
+            pattern: pattern.filter(|p| *p != b"*").map(<[u8]>::to_vec),
+            type_name: type_name.map(<[u8]>::to_vec),
+            slot: None,
+        }
     }
 
     /// The only shard where keys can match, if the pattern tells.
@@ -78,6 +86,7 @@ fn walk_slice(shard: &mut Shard, db: DbIndex, cursor: u64, count: usize, filter:
         let of_type = |name: &[u8]| entry.value().type_name().as_bytes().eq_ignore_ascii_case(name);
         if filter.pattern.as_deref().is_none_or(|pattern| glob::matches(pattern, entry.key(), false))
             && filter.type_name.as_deref().is_none_or(of_type)
+            && filter.slot.is_none_or(|slot| slot == key_slot(entry.key()))
         {
             slice.keys.push(entry.key());
         }
@@ -95,10 +104,9 @@ pub(super) fn keys(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let mut total = 0;
         // Each shard with the position to go on at, and what was found there last: when a table shrinks between two calls,
         // the few keys at the position may come twice.
-        let mut shards: Vec<(ShardId, u64, OwnedArgs)> = match filter.only_shard(coordinator.slots()) {
-            Some(shard) => vec![(shard, 0, OwnedArgs::new())],
-            None => coordinator.slots().all().map(|shard| (shard, 0, OwnedArgs::new())).collect(),
-        };
+        let only = filter.only_shard(coordinator.slots());
+        let wanted = coordinator.seen().filter(|shard| only.is_none_or(|only| only == *shard));
+        let mut shards: Vec<(ShardId, u64, OwnedArgs)> = wanted.map(|shard| (shard, 0, OwnedArgs::new())).collect();
         coordinator
             .isolated(async {
                 while !shards.is_empty() {
@@ -124,6 +132,33 @@ pub(super) fn keys(coordinator: Coordinator, args: OwnedArgs) -> Plan {
     })
 }
 
+/// Up to `count` keys of a slot, of the first database, in the order of the walk. None if the client does not see the shard.
+pub(super) async fn keys_of_slot(coordinator: &Coordinator, slot: u16, count: usize) -> OwnedArgs {
+    let shard = coordinator.slots().owner(slot);
+    let mut keys = OwnedArgs::new();
+    if coordinator.node().is_some_and(|node| node != shard) || count == 0 {
+        return keys;
+    }
+    let (mut cursor, mut last) = (0, OwnedArgs::new());
+    loop {
+        let filter = Filter { slot: Some(slot), ..Filter::default() };
+        let call = coordinator.call(shard, move |shard| walk_slice(shard, DbIndex(0), cursor, SLICE_KEYS, &filter));
+        let slice = call.await;
+        // As in KEYS: a table that shrinks may show a few keys twice.
+        let known: HashSet<&[u8]> = last.as_args().iter().collect();
+        for key in slice.keys.as_args().iter().filter(|key| !known.contains(key)) {
+            keys.push(key);
+            if keys.len() == count {
+                return keys;
+            }
+        }
+        if slice.cursor == 0 {
+            return keys;
+        }
+        (cursor, last) = (slice.cursor, slice.keys);
+    }
+}
+
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
 pub(super) fn scan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
     Box::pin(async move {
@@ -131,16 +166,19 @@ pub(super) fn scan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         let cursor = parse_cursor(args.get(1)).ok_or(CommandError::InvalidCursor)?;
         let page = Page::parse(args, 2, true)?;
         let (filter, count) = (Filter::new(page.pattern, page.type_name), page.count);
-        let slots = coordinator.slots();
+        let (slots, node) = (coordinator.slots(), coordinator.node());
         let db = coordinator.origin().db;
-        let mut place = Place::from_cursor(cursor, slots);
+        let mut place = match node {
+            Some(shard) => Some(Place { shard, position: cursor & POSITION }),
+            None => Place::from_cursor(cursor, slots),
+        };
         let mut left = count;
         let mut found: Vec<OwnedArgs> = Vec::new();
         while let Some(Place { shard, position }) = place {
             if let Some(only) = filter.only_shard(slots)
                 && only != shard
             {
-                place = (shard < only).then_some(Place { shard: only, position: 0 });
+                place = (shard < only && node.is_none()).then_some(Place { shard: only, position: 0 });
                 continue;
             }
             let filter = filter.clone();
@@ -148,6 +186,7 @@ pub(super) fn scan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
             let call = coordinator.call(shard, move |shard| walk_slice(shard, db, position, many, &filter));
             let slice = call.await;
             place = match slice.cursor {
+                0 if node.is_some() => None,
                 0 => Place::next_shard(shard, slots),
                 position => Some(Place { shard, position }),
             };
@@ -159,7 +198,8 @@ pub(super) fn scan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         }
         let mut reply = coordinator.reply();
         reply.array(2);
-        reply.bulk(&format_u64(place.map_or(0, |place| place.to_cursor(slots))));
+        let cursor = |place: Place| if node.is_some() { place.position } else { place.to_cursor(slots) };
+        reply.bulk(&format_u64(place.map_or(0, cursor)));
         reply.array(found.iter().map(OwnedArgs::len).sum());
         for keys in &found {
             keys.as_args().iter().for_each(|key| reply.bulk(key));
@@ -177,6 +217,9 @@ struct Place {
 
 const _: () = assert!(CURSOR_BITS + 13 <= 53, "a cursor over 8192 shards is exact as a double");
 
+/// Bits of a position.
+const POSITION: u64 = (1 << CURSOR_BITS) - 1;
+
 /// Bits of a cursor that hold the shard.
 fn shard_bits(slots: SlotMap) -> u32 {
     u32::from(slots.shards()).next_power_of_two().trailing_zeros()
@@ -187,7 +230,7 @@ impl Place {
     fn from_cursor(cursor: u64, slots: SlotMap) -> Option<Place> {
         let bits = shard_bits(slots);
         let shard = cursor & ((1 << bits) - 1);
-        let position = cursor >> bits & ((1 << CURSOR_BITS) - 1);
+        let position = cursor >> bits & POSITION;
         (shard < u64::from(slots.shards())).then_some(Place { shard: ShardId(shard as u16), position })
     }
 
@@ -209,7 +252,8 @@ pub(super) fn randomkey(coordinator: Coordinator, _: OwnedArgs) -> Plan {
 
 async fn draw(coordinator: &Coordinator) -> Result<Reply, CommandError> {
     let db = coordinator.origin().db;
-    let sizes = coordinator.call_all(move |shard| (shard.keyspace.db(db).len() as u64, shard.rng.next_u64())).await;
+    let shards: Vec<ShardId> = coordinator.seen().collect();
+    let sizes = coordinator.call_seen(move |shard| (shard.keyspace.db(db).len() as u64, shard.rng.next_u64())).await;
     let mut rng = Rng::seed(sizes.iter().fold(0, |seed, (_, random)| seed ^ random));
     let mut sizes: Vec<u64> = sizes.into_iter().map(|(len, _)| len).collect();
     let mut reply = coordinator.reply();
@@ -220,19 +264,19 @@ async fn draw(coordinator: &Coordinator) -> Result<Reply, CommandError> {
             return Ok(reply);
         }
         let mut drawn = rng.below(total);
-        let shard = sizes.iter().position(|&len| match drawn.checked_sub(len) {
+        let place = sizes.iter().position(|&len| match drawn.checked_sub(len) {
             None => true,
             Some(rest) => {
                 drawn = rest;
                 false
             }
         });
-        let shard = shard.expect("what is drawn is below the sum");
-        if let Some(key) = coordinator.with_data(ShardId(shard as u16), random_live_key).await {
+        let place = place.expect("what is drawn is below the sum");
+        if let Some(key) = coordinator.with_data(shards[place], random_live_key).await {
             reply.bulk(&key);
             return Ok(reply);
         }
-        sizes[shard] = 0;
+        sizes[place] = 0;
     }
 }
 

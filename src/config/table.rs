@@ -211,7 +211,8 @@ use Effect::{Accepted, Works};
 const ALWAYS_RDB: Effect = Accepted("a rewritten log always starts with a snapshot");
 const NO_SYNC_FILES: Effect = Accepted("there are no files for replicas");
 const NO_REPLICAS: Effect = Accepted("replication is not there yet");
-const NO_CLUSTER: Effect = Accepted("cluster mode is not there yet");
+const NO_CLUSTER: Effect =
+    Accepted("the cluster bus is not there yet; cluster-shard-nodes shows the shards of one server as nodes");
 const NO_TLS: Effect = Accepted("TLS is not there yet, so no TLS port is opened");
 const NO_ACL: Effect = Accepted("access control lists are not there yet; requirepass works");
 const NO_EVICTION: Effect = Accepted("eviction is not there yet, so memory is not limited");
@@ -256,6 +257,10 @@ directives! {
         "With strict, commands of one pipeline never overtake each other, at the cost of speed"
     busy_poll_usec "busy-poll-usec": u32 = "0", number(0, 1_000_000), Live, Works;
         "Microseconds a shard looks for work before it sleeps: CPU time spent for lower latency"
+    cluster_shard_nodes "cluster-shard-nodes": bool = "no", YesNo, AtStart, Works;
+        "Each shard also listens on a port of its own and is shown to cluster clients as a node of a Redis Cluster"
+    cluster_shard_port_base "cluster-shard-port-base": u16 = "0", number(0, 65535), AtStart, Works;
+        "Port of the first shard's node, the others follow; 0 means port + 1"
 
     // Network.
     port "port": u16 = "6379", number(0, 65535), Live, Works; "TCP port to listen on; 0 means none"
@@ -545,8 +550,8 @@ directives! {
 
     // Cluster.
     cluster_enabled "cluster-enabled": bool = "no", YesNo, AtStart, NO_CLUSTER; "Run as a node of a cluster"
-    cluster_config_file "cluster-config-file": Text = "nodes.conf", ANY_TEXT, AtStart, NO_CLUSTER;
-        "File in which the node keeps its view of the cluster"
+    cluster_config_file "cluster-config-file": Text = "nodes.conf", ANY_TEXT, AtStart, Works;
+        "File in which the names of the nodes are kept, with cluster-shard-nodes"
     cluster_node_timeout "cluster-node-timeout": i64 = "15000", number(0, i64::MAX), Live, NO_CLUSTER;
         "Milliseconds after which a silent node counts as failing"
     cluster_port "cluster-port": u16 = "0", number(0, 65535), AtStart, NO_CLUSTER;
@@ -567,18 +572,19 @@ directives! {
         "Serve sharded pub/sub while the cluster is down"
     cluster_link_sendbuf_limit "cluster-link-sendbuf-limit": u64 = "0", memory(0, u64::MAX), Live, NO_CLUSTER;
         "Bytes kept for a node that does not read; 0 means no limit"
-    cluster_announce_ip "cluster-announce-ip": Text = "", ANY_TEXT, Live, NO_CLUSTER; "Address told to other nodes"
-    cluster_announce_hostname "cluster-announce-hostname": Text = "", HOST_NAME, Live, NO_CLUSTER;
+    cluster_announce_ip "cluster-announce-ip": Text = "", ANY_TEXT, Live, Works;
+        "Address that clients are told; empty means the one that they connected to"
+    cluster_announce_hostname "cluster-announce-hostname": Text = "", HOST_NAME, Live, Works;
         "Host name told to clients"
     cluster_announce_human_nodename "cluster-announce-human-nodename": Text = "", NODE_NAME, Live, NO_CLUSTER;
         "Name shown in logs of other nodes"
-    cluster_announce_port "cluster-announce-port": u16 = "0", number(0, 65535), Live, NO_CLUSTER;
-        "Port told to other nodes"
+    cluster_announce_port "cluster-announce-port": u16 = "0", number(0, 65535), Live, Works;
+        "Port that clients are told for the first shard's node, the others follow; 0 means the true ones"
     cluster_announce_tls_port "cluster-announce-tls-port": u16 = "0", number(0, 65535), Live, NO_CLUSTER;
         "TLS port told to other nodes"
     cluster_announce_bus_port "cluster-announce-bus-port": u16 = "0", number(0, 65535), Live, NO_CLUSTER;
         "Port of the cluster bus told to other nodes"
-    cluster_preferred_endpoint_type "cluster-preferred-endpoint-type": EndpointType = "ip", one_of(), Live, NO_CLUSTER;
+    cluster_preferred_endpoint_type "cluster-preferred-endpoint-type": EndpointType = "ip", one_of(), Live, Works;
         "What clients are told to connect to"
 
     // TLS.

@@ -6,8 +6,8 @@ use crate::keyspace::Db;
 use crate::resp::peek;
 
 /// Looks a few commands ahead in a pipeline and asks for the memory that they will want: for a slot four commands before it is
-/// needed, for the record behind it two. With several shards most keys are elsewhere, and the owner does the same for the
-/// batches that it gets.
+/// needed, for the record behind it two. With several shards most keys are elsewhere, unless the client is one of this
+/// shard's own port, and the owner does the same for the batches that it gets.
 #[derive(Default)]
 pub(super) struct Ahead {
     /// How far it has looked.

@@ -71,19 +71,23 @@ pub struct Collector<'a> {
     slots: SlotMap,
     keyspace: &'a Keyspace,
     here: ShardId,
+    /// Whether the client sees this shard alone.
+    node: bool,
     keys: Vec<Vec<(u64, Access)>>,
     takes_part: Vec<bool>,
     everything: Option<Access>,
 }
 
 impl<'a> Collector<'a> {
-    /// For a transaction that this shard coordinates. All shards hash keys alike, so any keyspace will do.
-    pub fn new(slots: SlotMap, here: ShardId, keyspace: &'a Keyspace) -> Collector<'a> {
+    /// For a transaction that this shard coordinates, of a client that sees its keys alone if `node`. All shards hash keys alike, so
+    /// any keyspace will do.
+    pub fn new(slots: SlotMap, here: ShardId, node: bool, keyspace: &'a Keyspace) -> Collector<'a> {
         let shards = usize::from(slots.shards());
         Collector {
             slots,
             keyspace,
             here,
+            node,
             keys: vec![Vec::new(); shards],
             takes_part: vec![false; shards],
             everything: None,
@@ -127,9 +131,9 @@ impl<'a> Collector<'a> {
 
     /// All of it, by shard.
     pub fn finish(self) -> ClaimsByShard {
-        let everything = self.everything;
+        let Collector { everything, node, here, .. } = self;
         let all = self.slots.all().zip(self.keys.into_iter().zip(self.takes_part));
-        all.filter(|(_, (_, takes_part))| *takes_part || everything.is_some())
+        all.filter(|(shard, (_, takes_part))| *takes_part || everything.is_some() && (!node || *shard == here))
             .map(|(shard, (keys, _))| {
                 let mut claims = Claims::keys(keys);
                 claims.everything = everything;

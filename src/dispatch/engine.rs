@@ -390,7 +390,7 @@ impl Engine {
             match step {
                 Step::Command { consumed } => {
                     left = left.saturating_sub(1);
-                    if at + consumed < input.len() && self.shard.slots.shards() == 1 {
+                    if at + consumed < input.len() && (session.node || self.shard.slots.shards() == 1) {
                         ahead.look(input, at + consumed, self.shard.keyspace.db(session.db));
                     }
                     let args = parser.args(&input[at..at + consumed]);
@@ -506,24 +506,24 @@ impl Engine {
         granted: Option<Order>,
     ) -> Flow {
         match command.row.run {
-            Run::Data(f) => match owner(command, args, self.shard.slots, self.shard.id) {
+            Run::Data(f) => match self.owner(session, command, args) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => unreachable!("a command of several keys is not a plain data command"),
             },
-            Run::Split(f, merge) => match owner(command, args, self.shard.slots, self.shard.id) {
+            Run::Split(f, merge) => match self.owner(session, command, args) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => self.split(session, command, f, merge, args),
             },
             Run::Hops(_, plan) if command.row.flags.has(Flags::BLOCKING) && asks_to_wait(args) => {
-                let claims = self.claims(command, args);
+                let claims = self.claims(session, command, args);
                 let args = OwnedArgs::from_args(args);
                 let reads = reads(session, command);
                 self.start_plan(session, command, claims, |coordinator| exec::waiting(coordinator, plan, args, reads))
             }
-            Run::Hops(f, plan) => match owner(command, args, self.shard.slots, self.shard.id) {
+            Run::Hops(f, plan) => match self.owner(session, command, args) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => {
-                    let claims = self.claims(command, args);
+                    let claims = self.claims(session, command, args);
                     let args = OwnedArgs::from_args(args);
                     let reads = reads(session, command);
                     self.start_plan(session, command, claims, |coordinator| {
@@ -532,19 +532,19 @@ impl Engine {
                 }
             },
             Run::Steps(f, _)
-                if owner(command, args, self.shard.slots, self.shard.id) == Owner::One(self.shard.id)
+                if self.owner(session, command, args) == Owner::One(self.shard.id)
                     && claims::is_one_step(command, args, self.shard.keyspace.db(session.db)) =>
             {
                 self.data(session, command, f, self.shard.id, args, granted)
             }
             Run::Steps(_, plan) => {
-                let claims = self.claims(command, args);
+                let claims = self.claims(session, command, args);
                 let args = OwnedArgs::from_args(args);
                 let reads = reads(session, command);
                 self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args, reads))
             }
             Run::Server(plan) => {
-                let claims = self.claims(command, args);
+                let claims = self.claims(session, command, args);
                 let args = OwnedArgs::from_args(args);
                 self.start_plan(session, command, claims, |coordinator| plan(coordinator, args))
             }
@@ -566,11 +566,17 @@ impl Engine {
         }
     }
 
+    /// Who owns a command's keys. To a node the gate lets through nothing but what is here.
+    #[inline]
+    fn owner(&self, session: &Session, command: &Command, args: Args<'_>) -> Owner {
+        if session.node { Owner::One(self.shard.id) } else { owner(command, args, self.shard.slots, self.shard.id) }
+    }
+
     /// What a command claims, by shard.
-    fn claims(&self, command: &Command, args: Args<'_>) -> ClaimsByShard {
+    fn claims(&self, session: &Session, command: &Command, args: Args<'_>) -> ClaimsByShard {
         // Plans are not timed as runs are, and are noted here.
         self.trace.note(command.id, args);
-        let mut claims = Collector::new(self.shard.slots, self.shard.id, &self.shard.keyspace);
+        let mut claims = Collector::new(self.shard.slots, self.shard.id, session.node, &self.shard.keyspace);
         claims.add(command, args, false);
         claims.finish()
     }
@@ -666,7 +672,7 @@ impl Engine {
     ) -> Flow {
         let (client, slots) = (self.client(session), self.shard.slots);
         let access = claims::access(command, command.row.keys[0].flags);
-        let mut claims = Collector::new(slots, self.shard.id, &self.shard.keyspace);
+        let mut claims = Collector::new(slots, self.shard.id, session.node, &self.shard.keyspace);
         let mut parts = Parts::of_plan();
         parts.split(command, f, merge, args, client, slots, |owner, key| claims.add_key(owner, key, access));
         let claims = claims.finish();

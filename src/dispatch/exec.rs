@@ -28,6 +28,7 @@ use crate::metrics::CommandId;
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::session::{Queued, Session, WatchedKey};
 use crate::shard::Shard;
+use crate::shard::nodes::CROSS_SLOT;
 use crate::shard::slots::SlotMap;
 use crate::txn::{Coordinator, Origin, Plan};
 
@@ -113,6 +114,9 @@ impl Engine {
         if id.is_some_and(|id| matches!(self.table.get(id).row.run, Run::Exec)) {
             session.transaction = None;
             forget_watches(session, &mut self.shard);
+            if error == CROSS_SLOT {
+                return error;
+            }
             let text = error.to_string();
             let text = text.strip_prefix("ERR ").unwrap_or(&text);
             return CommandError::Message(format!("EXECABORT Transaction discarded because of: {text}"));
@@ -144,7 +148,7 @@ impl Engine {
         // It is looked at before it is taken: if the plan cannot start yet, EXEC comes again.
         let transaction = session.transaction.as_ref().expect("it was just there");
         let (slots, client) = (self.shard.slots, self.client(session));
-        let mut claims = Collector::new(slots, self.shard.id, &self.shard.keyspace);
+        let mut claims = Collector::new(slots, self.shard.id, session.node, &self.shard.keyspace);
         let mut parts = Parts::of_exec();
         let mut simple = true;
         for queued in &transaction.commands {

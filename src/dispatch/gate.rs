@@ -2,8 +2,9 @@
 //! sent to another shard.
 //!
 //! The order of the checks is Redis's, because clients see which error comes first: the name, the subcommand, the number of
-//! arguments, authentication, then what the state of the connection and of the server forbids.
+//! arguments, authentication, which node of a cluster has the keys, then what the state of the connection and of the server forbids.
 
+use super::node;
 use crate::commands::table::{Command, Flags, Run, Table};
 use crate::metrics::CommandId;
 use crate::resp::Args;
@@ -48,6 +49,11 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
     }
     if session.must_authenticate(&shard.config) && !command.row.flags.has(Flags::NO_AUTH) {
         return Verdict::Refuse(CommandError::NoAuth, Some(command.id));
+    }
+    if session.node
+        && let Err(error) = node::admit(session, shard, table, command, args)
+    {
+        return Verdict::Refuse(error, Some(command.id));
     }
     let storage = &shard.storage.status;
     if storage.loading_since.is_some() && !command.row.flags.has(Flags::LOADING) {

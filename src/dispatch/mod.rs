@@ -22,6 +22,7 @@ mod gate;
 #[cfg(test)]
 mod isolation;
 mod limits;
+mod node;
 mod parts;
 mod plans;
 pub mod replay;

@@ -73,6 +73,7 @@ impl Engine {
             proto: session.proto,
             touch: !session.no_touch,
             remembers: session.remembers(),
+            node: session.node,
             now: self.shard.now,
             clock_ns: self.clock_ns,
         };

@@ -26,6 +26,7 @@ impl Engine {
             proto: Resp::V2,
             touch: true,
             remembers: false,
+            node: false,
             now: self.shard.now,
             clock_ns: self.clock_ns,
         };

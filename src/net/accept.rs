@@ -2,7 +2,8 @@
 //!
 //! One core accepts for all: with SO_REUSEPORT the kernel would spread connections by a hash, which leaves cores idle when
 //! clients are few (8 connections on 4 cores miss one core four times in ten). A new connection goes to the core that has the
-//! fewest. The accepting core counts; the others tell it when a connection is gone.
+//! fewest, or, if it came through a shard's own port (`cluster-shard-nodes`), to that shard. The accepting core counts; the others tell
+//! it when a connection is gone.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -16,6 +17,15 @@ pub struct Listener {
     pub name: String,
     /// Whether it is a Unix socket.
     pub unix: bool,
+    /// The shard that serves whoever connects here, as a node of a cluster; none deals them out.
+    pub node: Option<ShardId>,
+}
+
+impl Listener {
+    /// Whether CONFIG SET of port and bind concerns it.
+    fn can_move(&self) -> bool {
+        !self.unix && self.node.is_none()
+    }
 }
 
 /// Time after a failed accept (no descriptors left, no memory) before the next try. Milliseconds. Clients that are being
@@ -50,15 +60,15 @@ impl Acceptor {
         self.retired.resize(self.listeners.len(), false);
     }
 
-    /// The sockets of TCP listeners.
+    /// The sockets of TCP listeners, but for those of nodes.
     pub fn tcp_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.listeners.iter().flatten().filter(|listener| !listener.unix).map(|listener| listener.socket.as_fd())
+        self.listeners.iter().flatten().filter(|listener| listener.can_move()).map(|listener| listener.socket.as_fd())
     }
 
-    /// These take the place of all TCP listeners, which listen no more and go when nothing is in flight on them.
+    /// These take the place of those, which listen no more and go when nothing is in flight on them.
     pub fn move_tcp(&mut self, next: impl IntoIterator<Item = Listener>) {
         for number in 0..self.listeners.len() {
-            if self.listeners[number].as_ref().is_some_and(|listener| !listener.unix) {
+            if self.listeners[number].as_ref().is_some_and(Listener::can_move) {
                 self.retired[number] = true;
                 self.let_go(number);
             }

@@ -235,6 +235,7 @@ impl Reactor {
                 name: listener.address.to_string(),
                 socket: listener.socket,
                 unix: false,
+                node: None,
             };
             acceptor.move_tcp(next.into_iter().map(named));
             self.arm_listeners();
@@ -395,7 +396,8 @@ impl Reactor {
         let Named::Special(number) = named(token) else { unreachable!("only listeners accept") };
         let mono_us = self.engine.shard.now.mono_us;
         let Some(acceptor) = &mut self.acceptor else { return };
-        let Some(unix) = acceptor.listeners[number as usize].as_ref().map(|listener| listener.unix) else { return };
+        let Some(listener) = acceptor.listeners[number as usize].as_ref() else { return };
+        let (unix, node) = (listener.unix, listener.node);
         let name = if unix { acceptor.listeners[number as usize].as_ref().map(|l| l.name.clone()) } else { None };
         if !more {
             if !acceptor.disarmed(number as usize) && result.is_err() {
@@ -408,15 +410,15 @@ impl Reactor {
             });
         }
         match result {
-            Ok(socket) => self.welcome(socket, name.as_deref()),
+            Ok(socket) => self.welcome(socket, name.as_deref(), node),
             // The peer gave up before we looked.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
             Err(error) => self.timers.log_accept_error(mono_us, &error),
         }
     }
 
-    /// `unix_path`: of the Unix socket that it came in by.
-    fn welcome(&mut self, socket: OwnedFd, unix_path: Option<&str>) {
+    /// `unix_path`: of the Unix socket that it came in by; `node`: whose port it was.
+    fn welcome(&mut self, socket: OwnedFd, unix_path: Option<&str>, node: Option<ShardId>) {
         let acceptor = self.acceptor.as_mut().expect("only the accepting shard comes here");
         let unix = unix_path.is_some();
         let shard = &mut self.engine.shard;
@@ -437,9 +439,9 @@ impl Reactor {
             }
             (peer.to_string(), socket::local_address(socket.as_fd()).to_string())
         };
-        let to = least_loaded(&shard.clients_by_shard);
+        let to = node.unwrap_or_else(|| least_loaded(&shard.clients_by_shard));
         shard.clients_by_shard[to.index()] += 1;
-        let adopted = Adopted { socket, id: acceptor.next_id(), peer, local, unix };
+        let adopted = Adopted { socket, id: acceptor.next_id(), peer, local, unix, node: node.is_some() };
         if to == self.engine.shard.id {
             self.open(adopted);
         } else {
@@ -448,7 +450,7 @@ impl Reactor {
     }
 
     fn open(&mut self, adopted: Adopted) {
-        let Adopted { socket, id, peer, local, unix } = adopted;
+        let Adopted { socket, id, peer, local, unix, node } = adopted;
         let fd = socket.as_raw_fd();
         let shard = &mut self.engine.shard;
         shard.metrics.connections_received += 1;
@@ -457,6 +459,7 @@ impl Reactor {
         let key = shard.sessions.insert(|key| {
             let mut session = Session::new(key, id, fd, peer, local, unix, now);
             session.authenticated = authenticated;
+            session.node = node;
             session
         });
         let index = key.index as usize;

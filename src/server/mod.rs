@@ -12,6 +12,7 @@ mod convert;
 mod files;
 mod instant;
 mod logging;
+mod nodes;
 mod rdb_end;
 mod restore;
 mod sample;
@@ -44,6 +45,7 @@ use crate::rt::ring::{Ring, RingConfig};
 use crate::rt::socket::{self, TcpOptions};
 use crate::rt::{crash, entropy, probe, process, service, signals};
 use crate::shard::message::Message;
+use crate::shard::nodes::Node;
 use crate::shard::{About, Shard, ShardSeed, Stop};
 
 /// Slots of each mailbox between two shards; half of them are for requests.
@@ -205,7 +207,8 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
     prepare(&config);
     // Before any thread is made: threads inherit the mask.
     let blocked = signals::block()?;
-    let listeners = listen(&config)?;
+    let nodes = nodes::nodes(&config)?;
+    let listeners = listen(&config, &nodes)?;
     let (signal_sender, signal_receiver) = UnixStream::pair()?;
     let pidfile = PidFile::write(&config);
 
@@ -213,6 +216,7 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
         run_id: entropy::hex_id(),
         pid: std::process::id(),
         port: config.port,
+        nodes,
         executable: std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_default(),
         config_file,
         os: process::system_name(),
@@ -330,8 +334,8 @@ async fn shard_main(id: ShardId, seed: Seed) -> bool {
     went_well
 }
 
-/// Opens everything that is to be listened on.
-fn listen(config: &Config) -> Result<Vec<Listener>, Box<dyn std::error::Error>> {
+/// Opens everything that is to be listened on: what the service manager has opened or else what the settings say, and the ports of nodes.
+fn listen(config: &Config, nodes: &[Node]) -> Result<Vec<Listener>, Box<dyn std::error::Error>> {
     let backlog = u32::try_from(config.tcp_backlog).unwrap_or(0);
     let mut listeners = Vec::new();
     let keepalive_secs = u32::try_from(config.tcp_keepalive).unwrap_or(0);
@@ -339,24 +343,34 @@ fn listen(config: &Config) -> Result<Vec<Listener>, Box<dyn std::error::Error>> 
         let listener = socket::adopt(socket, keepalive_secs)?;
         let unix = matches!(listener.address, socket::Address::Unix(_));
         tracing::info!("Listening on {}, which the service manager has opened", listener.address);
-        listeners.push(Listener { socket: listener.socket, name: listener.address.to_string(), unix });
+        listeners.push(Listener { socket: listener.socket, name: listener.address.to_string(), unix, node: None });
     }
-    if !listeners.is_empty() {
+    let inherited = !listeners.is_empty();
+    let options = TcpOptions { backlog, keepalive_secs, share_port: false };
+    let mut listen_on = |port, node| -> Result<(), Box<dyn std::error::Error>> {
+        let bound = bind_patiently(config, port, options)?;
+        if bound.is_empty() {
+            return Err(format!("Failed listening on port {port} (tcp), aborting.").into());
+        }
+        listeners.extend(bound.into_iter().map(|bound| {
+            let name = bound.address.to_string();
+            Listener { socket: bound.socket, name, unix: false, node }
+        }));
+        Ok(())
+    };
+    for (shard, node) in nodes.iter().enumerate() {
+        listen_on(node.port, Some(ShardId(shard as u16)))?;
+    }
+    if inherited {
         return Ok(listeners);
     }
     if config.port != 0 {
-        let options = TcpOptions { backlog, keepalive_secs, share_port: false };
-        for listener in bind_patiently(config, options)? {
-            listeners.push(Listener { socket: listener.socket, name: listener.address.to_string(), unix: false });
-        }
-        if listeners.is_empty() {
-            return Err(format!("Failed listening on port {} (tcp), aborting.", config.port).into());
-        }
+        listen_on(config.port, None)?;
     }
     if let Some(path) = config.unixsocket.to_path() {
         let mode = Some(config.unixsocketperm).filter(|m| *m != 0);
         let listener = socket::listen_unix(&path, mode, backlog)?;
-        listeners.push(Listener { socket: listener.socket, name: path.display().to_string(), unix: true });
+        listeners.push(Listener { socket: listener.socket, name: path.display().to_string(), unix: true, node: None });
     }
     if listeners.is_empty() {
         return Err("nothing to listen on: port is 0 and no unixsocket is set".into());
@@ -368,10 +382,10 @@ fn listen(config: &Config) -> Result<Vec<Listener>, Box<dyn std::error::Error>> 
 /// takes some milliseconds after the process has gone.
 const PORT_TAKEN: Duration = Duration::from_secs(1);
 
-fn bind_patiently(config: &Config, options: TcpOptions) -> Result<Vec<socket::Listener>, socket::BindError> {
+fn bind_patiently(config: &Config, port: u16, options: TcpOptions) -> Result<Vec<socket::Listener>, socket::BindError> {
     let until = std::time::Instant::now() + PORT_TAKEN;
     loop {
-        match socket::bind_tcp(&config.bind, config.port, options) {
+        match socket::bind_tcp(&config.bind, port, options) {
             Err(error) if error.error.kind() == std::io::ErrorKind::AddrInUse && std::time::Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(10));
             }

@@ -107,6 +107,8 @@ pub struct Session {
     pub fd: i32,
     /// Whether it came through the Unix socket.
     pub unix: bool,
+    /// Whether it came through the port of its shard, and sees this shard alone, as a node of a cluster.
+    pub node: bool,
     /// CLIENT SETNAME; empty if none.
     pub name: Vec<u8>,
     /// CLIENT SETINFO LIB-NAME.
@@ -209,6 +211,7 @@ impl Session {
             local,
             fd,
             unix,
+            node: false,
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_ver: Vec::new(),

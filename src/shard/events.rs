@@ -3,7 +3,7 @@
 //! A command notes what it does while it runs; when it is over, the shard that owns the key publishes it like any other message, in
 //! the order of what was done: `__keyspace@<db>__:<key>` tells the event and `__keyevent@<db>__:<event>` the key. Other shards that
 //! have subscribers are told without waiting, so events of one key arrive in their order, and those of keys on several shards in no
-//! particular one.
+//! particular one. A client of a node's port is told of its shard's keys alone, as by Redis Cluster: who wants all listens on all nodes.
 //!
 //! Belongs to its shard. Noting costs one comparison when the event's class is off. Invariant: between two messages no event waits to
 //! be published.
@@ -79,7 +79,7 @@ impl Shard {
             self.told.push((
                 shard,
                 Box::new(move |other: &mut Shard| {
-                    other.deliver(Kind::Channel, &channel, Payload::Bytes(&message));
+                    other.deliver_from_elsewhere(&channel, Payload::Bytes(&message));
                 }),
             ));
         }

@@ -125,6 +125,8 @@ pub struct Adopted {
     pub local: String,
     /// Whether it came through the Unix socket.
     pub unix: bool,
+    /// Whether it came through the port of the receiver's node.
+    pub node: bool,
 }
 
 /// One command of a batch.

@@ -12,6 +12,7 @@ pub mod cx;
 pub mod effects;
 pub mod events;
 pub mod message;
+pub mod nodes;
 pub mod reservations;
 pub mod slots;
 pub mod snapshot;
@@ -57,6 +58,8 @@ pub struct About {
     pub pid: u32,
     /// The TCP port, 0 if none.
     pub port: u16,
+    /// The shards as nodes of a cluster; none without `cluster-shard-nodes`.
+    pub nodes: Vec<nodes::Node>,
     /// Where the program lies.
     pub executable: String,
     /// The configuration file, empty if none.

@@ -37,6 +37,12 @@ impl SlotMap {
         ShardId((u32::from(slot) * u32::from(self.shards) / SLOTS) as u16)
     }
 
+    /// The slots of a shard, the last one included.
+    pub fn range(self, shard: ShardId) -> (u16, u16) {
+        let first = |shard: u32| (shard * SLOTS).div_ceil(u32::from(self.shards));
+        (first(u32::from(shard.0)) as u16, (first(u32::from(shard.0) + 1) - 1) as u16)
+    }
+
     /// The shard that owns a key. With one shard nothing is hashed.
     #[inline]
     pub fn shard_of(self, key: &[u8]) -> ShardId {
@@ -59,6 +65,11 @@ mod tests {
                 assert!(owner == last || owner == last + 1, "contiguous");
                 last = owner;
                 counts[usize::from(owner)] += 1;
+            }
+            for shard in map.all() {
+                let (first, last) = map.range(shard);
+                assert_eq!((map.owner(first), map.owner(last)), (shard, shard), "{shards} shards");
+                assert_eq!(u32::from(last - first) + 1, counts[shard.index()], "{shards} shards");
             }
             let (min, max) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
             assert!(max - min <= 1, "{shards} shards: {min}..{max}");

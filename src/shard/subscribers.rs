@@ -20,6 +20,15 @@ const CHECKED_FROM_BYTES: usize = 16 * 1024;
 impl Shard {
     /// Delivers a message to the subscribers of this shard. Returns how many there were.
     pub fn deliver(&mut self, kind: Kind, channel: &[u8], payload: Payload<'_>) -> usize {
+        self.deliver_to(kind, channel, payload, true)
+    }
+
+    /// Delivers what has happened to a key of another shard. Clients that see this shard alone, as a node of a cluster, hear nothing.
+    pub fn deliver_from_elsewhere(&mut self, channel: &[u8], payload: Payload<'_>) {
+        self.deliver_to(Kind::Channel, channel, payload, false);
+    }
+
+    fn deliver_to(&mut self, kind: Kind, channel: &[u8], payload: Payload<'_>, nodes: bool) -> usize {
         let Shard { pubsub, sessions, disturbed, late, .. } = self;
         pubsub.deliver(kind, channel, payload, |key, message: &mut Message<'_>| {
             let Some(session) = sessions.get_mut(key) else {
@@ -28,7 +37,7 @@ impl Shard {
                 }
                 return;
             };
-            if session.closing == Closing::No {
+            if session.closing == Closing::No && (nodes || !session.node) {
                 push(session, message.frame(session.proto), disturbed);
             }
         })

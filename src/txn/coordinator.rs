@@ -47,6 +47,8 @@ pub struct Origin {
     pub touch: bool,
     /// Whether the keys that it reads are remembered for it.
     pub remembers: bool,
+    /// Whether the client sees the shard of its connection alone, as a node of a cluster.
+    pub node: bool,
     /// When the command came.
     pub now: Now,
     /// The shard's monotonic clock, in nanoseconds.
@@ -107,6 +109,17 @@ impl Coordinator {
     /// Who owns what.
     pub fn slots(&self) -> SlotMap {
         self.slots
+    }
+
+    /// The only shard that the client sees, if it sees but one.
+    pub fn node(&self) -> Option<ShardId> {
+        self.origin.node.then_some(self.origin.shard)
+    }
+
+    /// The shards that the client sees: what concerns all keys concerns those.
+    pub fn seen(&self) -> impl Iterator<Item = ShardId> + use<> {
+        let node = self.node();
+        self.slots.all().filter(move |shard| node.is_none_or(|node| node == *shard))
     }
 
     /// An empty reply in the client's protocol.
@@ -235,14 +248,24 @@ impl Coordinator {
 
     /// Sends `f` to all shards at once and waits for all; the results are in shard order.
     pub async fn call_all<T: Send + 'static>(&self, f: impl Fn(&mut Shard) -> T + Clone + Send + 'static) -> Vec<T> {
-        let calls: Vec<_> = self
-            .slots
-            .all()
-            .map(|shard| {
-                let f = f.clone();
-                self.call(shard, move |shard| f(shard))
-            })
-            .collect();
+        self.call_each(self.slots.all(), f).await
+    }
+
+    /// The same, to all that the client sees.
+    pub async fn call_seen<T: Send + 'static>(&self, f: impl Fn(&mut Shard) -> T + Clone + Send + 'static) -> Vec<T> {
+        self.call_each(self.seen(), f).await
+    }
+
+    async fn call_each<T: Send + 'static>(
+        &self,
+        shards: impl Iterator<Item = ShardId>,
+        f: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
+    ) -> Vec<T> {
+        let call = |shard| {
+            let f = f.clone();
+            self.call(shard, move |shard| f(shard))
+        };
+        let calls: Vec<_> = shards.map(call).collect();
         let mut results = Vec::with_capacity(calls.len());
         for call in calls {
             results.push(call.await);
@@ -307,6 +330,18 @@ impl Coordinator {
         f: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
     ) -> Vec<T> {
         let steps = self.slots.all().map(|shard| {
+            let f = f.clone();
+            (shard, move |shard: &mut Shard| f(shard))
+        });
+        self.transact(steps.collect()).await
+    }
+
+    /// The same, on every shard that the client sees.
+    pub async fn transact_seen<T: Send + 'static>(
+        &self,
+        f: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
+    ) -> Vec<T> {
+        let steps = self.seen().map(|shard| {
             let f = f.clone();
             (shard, move |shard: &mut Shard| f(shard))
         });

@@ -23,6 +23,7 @@ from server import Server
 import api_surface  # noqa: F401  (importing a module registers its cases)
 import caching  # noqa: F401
 import client_side_cache  # noqa: F401
+import cluster  # noqa: F401
 import connections  # noqa: F401
 import data_types  # noqa: F401
 import hostile  # noqa: F401

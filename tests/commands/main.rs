@@ -18,6 +18,7 @@ mod harness;
 
 mod bitmap;
 mod blocking;
+mod cluster;
 mod compression;
 mod connection;
 mod dump;

@@ -2,7 +2,8 @@
 //!
 //! Emptying a database is one step on each shard, whatever its size, and one step to all clients: the full table is taken out and
 //! put among the shard's dropped ones, whose memory is given back in slices. ASYNC leaves that to the event loop; SYNC has it done slice by slice
-//! and answers when all is free, but for what a snapshot has yet to write. Either way other clients wait for a slice at most.
+//! and answers when all is free, but for what a snapshot has yet to write. Either way other clients wait for a slice at most. A client that
+//! sees one shard alone, as a node of a cluster, empties that shard's.
 
 use std::collections::BTreeMap;
 
@@ -67,16 +68,16 @@ async fn flush(
     let sync = parse(args.as_args())?;
     let fence = coordinator.fence();
     let flushed = coordinator
-        .transact_all(move |shard| {
+        .transact_seen(move |shard| {
             drop_databases(shard, only);
             let asides = shard.tracking.set_aside(fence);
             let lazy = shard.config.lazyfree_lazy_user_flush;
-            Flushed { lazy, has_tracked: shard.tracking.clients > 0, asides }
+            Flushed { shard: shard.id, lazy, has_tracked: shard.tracking.clients > 0, asides }
         })
         .await;
     tell_tracked(&coordinator, &flushed).await;
     if sync.unwrap_or(!flushed[0].lazy) {
-        while coordinator.call_all(free_slice).await.contains(&true) {}
+        while coordinator.call_seen(free_slice).await.contains(&true) {}
     }
     let mut reply = coordinator.reply();
     reply.ok();
@@ -85,6 +86,7 @@ async fn flush(
 
 /// What a shard says when its keys have gone.
 struct Flushed {
+    shard: ShardId,
     lazy: bool,
     /// Whether clients of it are tracked.
     has_tracked: bool,
@@ -92,13 +94,14 @@ struct Flushed {
     asides: bool,
 }
 
-/// Tells clients that are tracked, on the shards that have some, and then those that they are redirected to. What was set aside is
-/// forgotten behind that: until then a write to a key that has gone must find who has read it.
+/// Tells clients that are tracked, on the shards that have some or were not asked because no key of theirs has gone, and then those that
+/// they are redirected to. What was set aside is forgotten behind that: until then a write to a key that has gone must find who has read
+/// it.
 async fn tell_tracked(coordinator: &Coordinator, flushed: &[Flushed]) {
     let (fence, by) = (coordinator.fence(), coordinator.client());
-    let shards = || coordinator.slots().all().zip(flushed);
+    let without = |shard: &ShardId| flushed.iter().any(|f| f.shard == *shard && !f.has_tracked);
     let tell = |shard| coordinator.call(shard, move |shard| shard.invalidate_all(by));
-    let calls: Vec<_> = shards().filter(|(_, f)| f.has_tracked).map(|(shard, _)| tell(shard)).collect();
+    let calls: Vec<_> = coordinator.slots().all().filter(|shard| !without(shard)).map(tell).collect();
     let mut detours: BTreeMap<ShardId, Vec<Detour>> = BTreeMap::new();
     for call in calls {
         for detour in call.await {
@@ -111,8 +114,8 @@ async fn tell_tracked(coordinator: &Coordinator, flushed: &[Flushed]) {
     for call in calls {
         call.await;
     }
-    for (shard, _) in shards().filter(|(_, f)| f.asides) {
-        drop(coordinator.call(shard, move |shard| shard.tracking.forget_aside(fence)));
+    for flushed in flushed.iter().filter(|f| f.asides) {
+        drop(coordinator.call(flushed.shard, move |shard| shard.tracking.forget_aside(fence)));
     }
 }
 

@@ -3,6 +3,9 @@
 //! Section and field names are Redis's, because dashboards and clients look for them; what this server has not (yet) is shown
 //! with the value that says so. Counters are sums over shards. The section `Shards` is our own: a line for each core.
 //!
+//! A client that sees one shard alone, as a node of a cluster, is shown what is counted there; memory in use, CPU time and what has become
+//! of files are the process's.
+//!
 //! Every shard is asked once for a [`Part`], which holds what the wanted sections need and no more; the text is then made of
 //! the parts by pure functions.
 
@@ -239,7 +242,12 @@ struct Report {
     about: Arc<About>,
     config: Config,
     status: Status,
+    /// Of the shards that the client sees.
     parts: Vec<Part>,
+    /// The only one, if it sees but one.
+    node: Option<ShardId>,
+    /// Bytes of keys and values of all shards.
+    data: u64,
     clients: ClientCounts,
     metrics: ShardMetrics,
     allocator: Allocator,
@@ -270,7 +278,7 @@ fn info(coordinator: Coordinator, args: OwnedArgs) -> Plan {
             common = common.or(told);
         }
         let (config, about, status) = common.expect("the home shard is among all shards");
-        let report = Report::new(coordinator.origin().now, about, config, status, parts);
+        let report = Report::new(coordinator.origin().now, about, config, status, parts, coordinator.node());
         let text = report.render(&wanted);
         let mut reply = coordinator.reply();
         reply.verbatim("txt", text.as_bytes());
@@ -279,7 +287,16 @@ fn info(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 }
 
 impl Report {
-    fn new(now: Now, about: Arc<About>, config: Config, status: Status, parts: Vec<Part>) -> Report {
+    fn new(
+        now: Now,
+        about: Arc<About>,
+        config: Config,
+        status: Status,
+        mut parts: Vec<Part>,
+        node: Option<ShardId>,
+    ) -> Report {
+        let data = parts.iter().map(|part| part.data).sum();
+        parts.retain(|part| node.is_none_or(|node| node == part.shard));
         let mut metrics = ShardMetrics::default();
         let mut clients = ClientCounts::default();
         for part in &parts {
@@ -302,6 +319,8 @@ impl Report {
             config,
             status,
             parts,
+            node,
+            data,
             clients,
             metrics,
             allocator: memory::sample(),
@@ -333,7 +352,7 @@ impl Report {
                 S::Commandstats => self.commandstats(&mut text),
                 S::Errorstats => self.errorstats(&mut text),
                 S::Latencystats => self.latencystats(&mut text),
-                S::Cluster => text.field("cluster_enabled", 0),
+                S::Cluster => text.field("cluster_enabled", u8::from(self.node.is_some())),
                 S::Keyspace => self.keyspace(&mut text),
             }
         }
@@ -348,7 +367,7 @@ impl Report {
         text.field("redis_git_sha1", "00000000");
         text.field("redis_git_dirty", 0);
         text.field("redis_build_id", 0);
-        text.field("redis_mode", "standalone");
+        text.field("redis_mode", if self.node.is_some() { "cluster" } else { "standalone" });
         text.field("os", &self.about.os);
         text.field("arch_bits", usize::BITS);
         text.field("monotonic_clock", "POSIX clock_gettime");
@@ -356,7 +375,8 @@ impl Report {
         text.field("process_id", self.about.pid);
         text.field("process_supervised", self.config.supervised.name());
         text.field("run_id", &self.about.run_id);
-        text.field("tcp_port", self.config.port);
+        let port = self.node.map_or(self.config.port, |node| self.about.nodes[node.index()].port);
+        text.field("tcp_port", port);
         text.field("server_time_usec", self.now.unix_us);
         text.field("uptime_in_seconds", uptime);
         text.field("uptime_in_days", uptime / 86_400);
@@ -366,7 +386,7 @@ impl Report {
         text.field("executable", &self.about.executable);
         text.field("config_file", &self.about.config_file);
         text.field("io_threads_active", 0);
-        text.field("shards", self.parts.len());
+        text.field("shards", self.config.shards);
     }
 
     fn clients(&self, text: &mut Text) {
@@ -387,9 +407,8 @@ impl Report {
 
     fn memory(&self, text: &mut Text) {
         let Allocator { allocated: used, active, resident, peak, startup } = self.allocator;
-        let data: u64 = self.parts.iter().map(|p| p.data).sum();
         // What is there for the sake of keys is data; startup, clients and everything else is overhead.
-        let dataset = data.min(used);
+        let dataset = self.data.min(used);
         text.bytes("used_memory", used);
         text.bytes("used_memory_rss", self.resident);
         text.bytes("used_memory_peak", peak);
@@ -723,7 +742,7 @@ mod tests {
 
     fn report() -> Report {
         let about = Arc::new(About { run_id: "a".repeat(40), ..About::default() });
-        Report::new(Now::default(), about, Config::default(), Status::default(), vec![part(0), part(1)])
+        Report::new(Now::default(), about, Config::default(), Status::default(), vec![part(0), part(1)], None)
     }
 
     fn rendered(line: &str) -> String {

@@ -82,7 +82,7 @@ fn reset(_: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), Co
 
 fn histogram(coordinator: Coordinator, args: OwnedArgs) -> Plan {
     Box::pin(async move {
-        let parts = coordinator.call_all(|shard| shard.metrics.commands.copy(true)).await;
+        let parts = coordinator.call_seen(|shard| shard.metrics.commands.copy(true)).await;
         let mut stats = CommandStats::default();
         parts.iter().for_each(|part| stats.absorb(part));
         let used: Vec<_> = asked_for(args.as_args())

@@ -101,7 +101,7 @@ pub const ROWS: &[Row] = &[
 fn dbsize(coordinator: Coordinator, _: OwnedArgs) -> Plan {
     Box::pin(async move {
         let db = coordinator.origin().db;
-        let sizes = coordinator.transact_all(move |shard| shard.keyspace.db(db).len() as i64).await;
+        let sizes = coordinator.transact_seen(move |shard| shard.keyspace.db(db).len() as i64).await;
         let mut reply = coordinator.reply();
         reply.int(sizes.into_iter().sum());
         Ok(reply)
