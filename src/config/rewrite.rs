@@ -392,8 +392,7 @@ mod tests {
 
     #[test]
     fn the_number_of_shards_stays_what_the_operator_wrote() {
-        let mut config = Config::default();
-        config.shards = 7;
+        let config = Config { shards: 7, ..Config::default() };
         let shelf = Shelf::default();
         assert_eq!(rewrite(b"shards 0\n", Path::new("/c"), &config, &shelf, None).unwrap(), b"shards 0\n");
         assert_eq!(rewrite(b"", Path::new("/c"), &config, &shelf, None).unwrap(), b"");
