@@ -8,8 +8,11 @@ from redis.connection import CacheProxyConnection
 
 from cases import case, equal
 
-# It asks for Redis 7.4 by the version in HELLO, in which nothing changed here; ours says 7.2.
-CacheProxyConnection.MIN_ALLOWED_VERSION = "7.2.0"
+
+def allow_any_version(server):
+    """It asks for Redis 7.4 by the version in HELLO, as ours says; the stock server of these tests is older, and no different."""
+    if server.shards is None:
+        CacheProxyConnection.MIN_ALLOWED_VERSION = "7.0.0"
 
 
 def cached_client(server):
@@ -23,6 +26,7 @@ def hits(server):
 
 @case()
 def redis_py_cache_serves_what_it_has_and_learns_of_changes(server):
+    allow_any_version(server)
     reader, writer = cached_client(server), redis.Redis(port=server.port)
     writer.mset({f"cached:{n}": n for n in range(20)})
     for n in range(20):
@@ -51,6 +55,7 @@ def redis_py_cache_serves_what_it_has_and_learns_of_changes(server):
 
 @case()
 def redis_py_caches_are_never_older_than_an_answered_write(server):
+    allow_any_version(server)
     confirmed, stop, faults = {}, threading.Event(), []
 
     def write():

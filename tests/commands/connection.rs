@@ -51,7 +51,7 @@ fn hello_agrees_on_a_protocol_and_refuses_others() {
         let text: Vec<String> = pairs.iter().map(Value::text).collect();
         assert_eq!(&text[..2], ["server", "redis"]);
         assert_eq!(text[2], "version");
-        assert!(text[3].starts_with("7.2."), "{}", text[3]);
+        assert!(text[3].starts_with("7.4."), "{}", text[3]);
         assert_eq!(pairs.len(), 14);
         let Value::Map(pairs) = client.line("hello 3 setname worker") else { panic!("HELLO 3 answers a map") };
         let names: Vec<String> = pairs.iter().map(|(name, _)| name.text()).collect();

@@ -74,7 +74,7 @@ fn info_has_the_fields_that_dashboards_read() {
             assert!(text.contains(&format!("\r\n{field}:")), "no {field} in {text}");
         }
         assert_eq!(info(&mut client, "server", "server_name"), "annulus");
-        assert!(info(&mut client, "server", "redis_version").starts_with("7.2."));
+        assert!(info(&mut client, "server", "redis_version").starts_with("7.4."));
         assert_eq!(info(&mut client, "server", "tcp_port"), server.port().to_string());
         assert_eq!(info(&mut client, "server", "process_id"), server.pid().to_string());
         assert_eq!(info(&mut client, "server", "run_id").len(), 40);
@@ -206,7 +206,7 @@ fn lolwut_draws_and_tells_the_version() {
         let mut client = server.connect();
         let picture = client.line("LOLWUT").text();
         assert!(picture.lines().count() > 20, "{picture}");
-        assert!(picture.lines().last().unwrap().starts_with("Redis ver. 7.2."), "{picture}");
+        assert!(picture.lines().last().unwrap().starts_with("Redis ver. 7.4."), "{picture}");
         assert_ne!(picture, client.line("LOLWUT VERSION 5").text());
         assert_eq!(client.line("LOLWUT VERSION x").text(), "ERR value is not an integer or out of range");
     });

@@ -48,8 +48,9 @@ pub mod sum;
 pub mod survey;
 pub mod writer;
 
-/// The version of Redis whose commands are spoken. Clients look at it, and files name it.
-pub const REDIS_VERSION: &str = "7.2.7";
+/// The version of Redis whose commands are spoken. Clients look at it (they use expiry of hash fields and their own caches from 7.4 on),
+/// and files name it; what is in a file is of the oldest version that holds it, whatever this says.
+pub const REDIS_VERSION: &str = "7.4.7";
 
 pub use decode::{decode, decode_valkey};
 pub use encode::{Form, encode, form_of};
