@@ -1,7 +1,8 @@
 """The register of client tests: what `@case` marks, run.py runs.
 
 A case is a function that gets a running server, or, with `start=True`, the function that starts one. It fails by
-raising. `shards` says at how many shards it runs: once for each. Deliberately absent: fixtures and plugins.
+raising. `shards` says at how many shards it runs: once for each; `whole` at how many if time does not matter (`run.py --whole`).
+Deliberately absent: fixtures and plugins.
 """
 
 import shutil
@@ -21,16 +22,19 @@ class Case:
     args: list
     start: bool
     ours: bool
+    whole: tuple
 
 
 ALL: list[Case] = []
+# Whether to run what CI has no time for, too.
+WHOLE = False
 
 
-def case(shards=(1, 4), args=(), start=False, ours=False):
+def case(shards=(1, 4), args=(), start=False, ours=False, whole=None):
     """Registers a case. `args` are directives for its server; `ours` marks what stock Redis does not promise."""
 
     def register(function):
-        ALL.append(Case(function.__name__, function, tuple(shards), list(args), start, ours))
+        ALL.append(Case(function.__name__, function, tuple(shards), list(args), start, ours, tuple(whole or shards)))
         return function
 
     return register

@@ -3,9 +3,10 @@
 
     tests/clients/run.py --bin target/asserts/annulus            everything
     tests/clients/run.py --bin redis-server --only caching        one part, against stock Redis
+    tests/clients/run.py --bin target/asserts/annulus --only suite --whole      suites of other projects, all of them
     tests/clients/run.py --list
 
-Needs redis-py (tests/requirements.txt), and node with `npm ci` done in tests/clients/node for the parts in
+Needs what tests/requirements.txt names, and node with `npm ci` done in tests/clients/node for the parts in
 JavaScript; tests/run installs both. Ends with a line 'N passed, N failed' and exit code 0 or 1.
 """
 
@@ -30,6 +31,7 @@ import hostile  # noqa: F401
 import process  # noqa: F401
 import pubsub  # noqa: F401
 import python_client  # noqa: F401
+import suites  # noqa: F401
 import tools  # noqa: F401
 
 
@@ -81,6 +83,7 @@ def main():
     options.add_argument("--bin", help="the server to test")
     options.add_argument("--only", default="", help="cases whose name contains this; several by comma")
     options.add_argument("--shards", help="instead of each case's own shard counts, such as 1,2")
+    options.add_argument("--whole", action="store_true", help="also what takes longer than CI has time for")
     options.add_argument("--list", action="store_true", help="name the cases and leave")
     options = options.parse_args()
     wanted = [word for word in options.only.split(",") if word]
@@ -94,10 +97,13 @@ def main():
     program = os.path.abspath(program)
     version = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     ours = not version.startswith("Redis server")
+    cases.WHOLE = options.whole
     in_ci = os.environ.get("CI") == "true"
     passed, failed, skipped = 0, [], 0
     for case in chosen:
-        counts = [int(n) for n in options.shards.split(",")] if options.shards else case.shards
+        counts = case.whole if options.whole else case.shards
+        if options.shards:
+            counts = [int(n) for n in options.shards.split(",")]
         for shards in counts if ours else counts[:1]:
             name = f"{case.name} [{shards} shards]" if ours else case.name
             if case.ours and not ours:

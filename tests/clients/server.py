@@ -42,6 +42,7 @@ class Server:
         os.chmod(self.dir, 0o777)
         self.port = port or free_port()
         self.shards = shards
+        self.program = program
         if wrap:
             # Another user may not be able to reach the folder that the program was built in.
             program = shutil.copy(program, self.dir)
