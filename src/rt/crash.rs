@@ -72,7 +72,8 @@ pub fn trace(shard: ShardId) -> &'static Trace {
 }
 
 impl Trace {
-    /// A command begins, and is another than the one before.
+    /// A command begins, and is another than the one before. Out of line, so that the path of one like the one before stays short.
+    #[inline(never)]
     pub fn note(&self, id: CommandId, args: Args<'_>) {
         let bytes: usize = args.iter().take(SIZED_ARGS_MAX).map(<[u8]>::len).sum();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
