@@ -49,7 +49,7 @@ use crate::rt::buffers::BufferRing;
 pub use crate::rt::completion::{Completion, Payload, RingStats, Token};
 use crate::rt::peers::PeerBoard;
 use crate::rt::segments::Gather;
-pub use crate::rt::segments::Segments;
+pub use crate::rt::segments::{Segments, Unsent};
 
 /// How large a ring is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -631,8 +631,8 @@ impl Ring {
                 *sent == bytes.len()
             }
             Flight::Gather(gather) => {
-                gather.advance(step);
-                gather.left == 0
+                gather.unsent.advance(step);
+                gather.unsent.left() == 0
             }
             Flight::RecvInto { buf, want, got, cancelled, .. } => {
                 *got += step;
@@ -664,8 +664,9 @@ impl Ring {
                 Completion::Sent { token, payload: Payload::Bytes(bytes), result: sent(failed) }
             }
             Flight::Gather(gather) => {
-                let payload = Payload::Segments(gather.segments);
-                Completion::Sent { token: gather.token, payload, result: sent(failed) }
+                let token = gather.token;
+                let payload = Payload::Segments(gather.unsent.into_segments());
+                Completion::Sent { token, payload, result: sent(failed) }
             }
             Flight::RecvInto { token, buf, got, .. } => {
                 let result = match failed {
