@@ -2,7 +2,7 @@
 //! share no memory and talk by messages.
 //!
 //! ```text
-//!             clients (TCP, Unix socket)
+//!          clients (TCP, TLS, Unix socket)
 //!      │            │            │            │
 //! ┌────▼─────┐ ┌────▼─────┐ ┌────▼─────┐ ┌────▼─────┐   one thread per core, pinned
 //! │ shard 0  │ │ shard 1  │ │ shard 2  │ │ shard 3  │   glommio executor: background tasks, disk
@@ -24,6 +24,7 @@
 //! | [`config`], [`metrics`] | the table of directives and their values; what a shard counts |
 //! | [`keyspace`] | one shard's keys: lookup, expiry, scan, snapshots without fork |
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
+//! | [`tls`] | certificates and keys, and the records of one TLS connection |
 //! | [`persist`] | what values and logs look like outside of the process: RDB, AOF, manifests, the payloads of DUMP |
 //! | [`session`] | one connection's state, and its replies in request order |
 //! | [`pubsub`] | who listens to which channel, here and on which other shards |
@@ -74,6 +75,7 @@ pub mod rt;
 pub mod server;
 pub mod session;
 pub mod shard;
+pub mod tls;
 pub mod tracking;
 pub mod txn;
 pub mod types;

@@ -28,6 +28,7 @@ const LAYERS: &[Row] = &[
     ],
     &[("keyspace", "how a key is found, dies or is evicted on one shard")],
     &[("rt", "glommio, io_uring, system calls, pinned threads, timers, signals")],
+    &[("tls", "certificates and keys, and the records of one TLS connection: bytes in, bytes out")],
     &[("persist", "what values and logs look like outside of the process: RDB, AOF and the payloads of DUMP")],
     &[("session", "one connection's state and its outbox")],
     &[

@@ -11,6 +11,7 @@ use crate::base::{DbIndex, num};
 use crate::resp::args::Args;
 use crate::resp::error::CommandError;
 use crate::resp::reply::{Reply, Resp};
+use crate::session::Session;
 use crate::shard::Shard;
 
 /// What may be sent before authentication, at any time.
@@ -105,6 +106,14 @@ pub const ROWS: &[Row] = &[
         ..Row::DEFAULT
     },
 ];
+
+/// A client has shown a certificate that names this user (`tls-auth-clients-user`). False if there is no such user; it stays who it
+/// was then.
+pub fn certified(session: &mut Session, user: &[u8]) -> bool {
+    let known = user == DEFAULT_USER;
+    session.authenticated |= known;
+    known
+}
 
 fn auth(cx: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
     let (user, password) = match args.len() {

@@ -34,7 +34,7 @@ pub use values::{
     AclPubsubDefault, AppendFsync, Choice, DisklessLoad, EndpointType, EventClass, EventClasses, LogLevel,
     MasterAddress, MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputLimit, OutputLimits, PipelineOrder,
     PropagationError, ProtectedAction, RenamedCommand, SanitizeDump, SavePoint, ShutdownFlags, Supervised,
-    SyslogFacility, Text, TlsAuthClients,
+    SyslogFacility, Text, TlsAuthClients, TlsClientUser,
 };
 
 use std::fmt;

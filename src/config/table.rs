@@ -20,7 +20,7 @@ use super::rule_lists::{
 use super::values::{
     AclPubsubDefault, AppendFsync, DisklessLoad, EndpointType, EventClasses, LogLevel, MasterAddress, MaxmemoryPolicy,
     MemoryOrPercent, OomScoreAdj, OutputLimits, PipelineOrder, PropagationError, ProtectedAction, RenamedCommand,
-    SanitizeDump, SavePoint, ShutdownFlags, Supervised, SyslogFacility, Text, TlsAuthClients,
+    SanitizeDump, SavePoint, ShutdownFlags, Supervised, SyslogFacility, Text, TlsAuthClients, TlsClientUser,
 };
 
 /// When a directive may change.
@@ -213,7 +213,9 @@ const NO_SYNC_FILES: Effect = Accepted("there are no files for replicas");
 const NO_REPLICAS: Effect = Accepted("replication is not there yet");
 const NO_CLUSTER: Effect =
     Accepted("the cluster bus is not there yet; cluster-shard-nodes shows the shards of one server as nodes");
-const NO_TLS: Effect = Accepted("TLS is not there yet, so no TLS port is opened");
+const NO_TLS_CLIENT: Effect = Accepted("the server opens no connections to others");
+const NO_TLS_CLUSTER: Effect = Accepted("neither replication nor a cluster bus is there yet");
+const NO_FINITE_FIELDS: Effect = Accepted("keys are agreed on over elliptic curves alone");
 const NO_ACL: Effect = Accepted("access control lists are not there yet; requirepass works");
 const NO_EVICTION: Effect = Accepted("eviction is not there yet, so memory is not limited");
 const NO_SCRIPTS: Effect = Accepted("scripts are not there yet");
@@ -284,8 +286,8 @@ directives! {
     maxclients "maxclients": u32 = "10000", number(1, u32::MAX as i64), Live, Works; "Clients connected at one time"
     max_new_connections_per_cycle "max-new-connections-per-cycle": i32 = "10", number(1, 1000), Live, NO_CYCLE_LIMIT;
         "New connections taken in one turn of the event loop"
-    max_new_tls_connections_per_cycle "max-new-tls-connections-per-cycle": i32 = "1", number(1, 1000), Live, NO_TLS;
-        "New TLS connections taken in one turn of the event loop"
+    max_new_tls_connections_per_cycle "max-new-tls-connections-per-cycle": i32 = "1", number(1, 1000), Live, Works;
+        "TLS handshakes worked on in one turn of a shard's event loop"
     proto_max_bulk_len "proto-max-bulk-len": u64 = "536870912", memory(MIB, I64_MAX_BYTES), Live, Works;
         "Largest argument of a command, in bytes"
     client_query_buffer_limit "client-query-buffer-limit": u64 = "1073741824", memory(MIB, I64_MAX_BYTES), Live, Works;
@@ -588,32 +590,36 @@ directives! {
         "What clients are told to connect to"
 
     // TLS.
-    tls_port "tls-port": u16 = "0", number(0, 65535), Live, NO_TLS; "TLS port to listen on; 0 means none"
-    tls_cert_file "tls-cert-file": Text = "", ANY_TEXT, Live, NO_TLS; "Certificate of the server"
-    tls_key_file "tls-key-file": Text = "", ANY_TEXT, Live, NO_TLS; "Private key of the server"
-    tls_key_file_pass "tls-key-file-pass" [Secret]: Text = "", ANY_TEXT, Live, NO_TLS; "Password of the private key"
-    tls_client_cert_file "tls-client-cert-file": Text = "", ANY_TEXT, Live, NO_TLS;
+    tls_port "tls-port": u16 = "0", number(0, 65535), Live, Works; "TLS port to listen on; 0 means none"
+    tls_cert_file "tls-cert-file": Text = "", ANY_TEXT, Live, Works; "Certificate of the server"
+    tls_key_file "tls-key-file": Text = "", ANY_TEXT, Live, Works; "Private key of the server"
+    tls_key_file_pass "tls-key-file-pass" [Secret]: Text = "", ANY_TEXT, Live, Works; "Password of the private key"
+    tls_client_cert_file "tls-client-cert-file": Text = "", ANY_TEXT, Live, NO_TLS_CLIENT;
         "Certificate for outgoing connections"
-    tls_client_key_file "tls-client-key-file": Text = "", ANY_TEXT, Live, NO_TLS;
+    tls_client_key_file "tls-client-key-file": Text = "", ANY_TEXT, Live, NO_TLS_CLIENT;
         "Private key for outgoing connections"
-    tls_client_key_file_pass "tls-client-key-file-pass" [Secret]: Text = "", ANY_TEXT, Live, NO_TLS;
+    tls_client_key_file_pass "tls-client-key-file-pass" [Secret]: Text = "", ANY_TEXT, Live, NO_TLS_CLIENT;
         "Password of the private key for outgoing connections"
-    tls_dh_params_file "tls-dh-params-file": Text = "", ANY_TEXT, Live, NO_TLS; "Diffie-Hellman parameters"
-    tls_ca_cert_file "tls-ca-cert-file": Text = "", ANY_TEXT, Live, NO_TLS; "Certificates of authorities"
-    tls_ca_cert_dir "tls-ca-cert-dir": Text = "", ANY_TEXT, Live, NO_TLS; "Folder of certificates of authorities"
-    tls_auth_clients "tls-auth-clients": TlsAuthClients = "yes", one_of(), Live, NO_TLS;
+    tls_dh_params_file "tls-dh-params-file": Text = "", ANY_TEXT, Live, NO_FINITE_FIELDS; "Diffie-Hellman parameters"
+    tls_ca_cert_file "tls-ca-cert-file": Text = "", ANY_TEXT, Live, Works; "Certificates of authorities"
+    tls_ca_cert_dir "tls-ca-cert-dir": Text = "", ANY_TEXT, Live, Works; "Folder of certificates of authorities"
+    tls_auth_clients "tls-auth-clients": TlsAuthClients = "yes", one_of(), Live, Works;
         "Whether clients must show a certificate"
-    tls_replication "tls-replication": bool = "no", YesNo, Live, NO_TLS; "Replicate over TLS"
-    tls_cluster "tls-cluster": bool = "no", YesNo, Live, NO_TLS; "Run the cluster bus over TLS"
-    tls_protocols "tls-protocols": Text = "", ANY_TEXT, Live, NO_TLS; "TLS versions that may be used"
-    tls_ciphers "tls-ciphers": Text = "", ANY_TEXT, Live, NO_TLS; "Ciphers of TLS up to 1.2"
-    tls_ciphersuites "tls-ciphersuites": Text = "", ANY_TEXT, Live, NO_TLS; "Ciphers of TLS 1.3"
-    tls_prefer_server_ciphers "tls-prefer-server-ciphers": bool = "no", YesNo, Live, NO_TLS;
+    tls_auth_clients_user "tls-auth-clients-user": TlsClientUser = "off", one_of(), Live, Works;
+        "Which field of its certificate says what user a client is, so that it need not authenticate"
+    tls_handshake_timeout "tls-handshake-timeout": i32 = "10", number(0, I32_MAX), Live, Works;
+        "Seconds that a TLS handshake may take; 0 means any time"
+    tls_replication "tls-replication": bool = "no", YesNo, Live, NO_TLS_CLUSTER; "Replicate over TLS"
+    tls_cluster "tls-cluster": bool = "no", YesNo, Live, NO_TLS_CLUSTER; "Run the cluster bus over TLS"
+    tls_protocols "tls-protocols": Text = "", ANY_TEXT, Live, Works; "TLS versions that may be used"
+    tls_ciphers "tls-ciphers": Text = "", ANY_TEXT, Live, Works; "Ciphers of TLS up to 1.2"
+    tls_ciphersuites "tls-ciphersuites": Text = "", ANY_TEXT, Live, Works; "Ciphers of TLS 1.3"
+    tls_prefer_server_ciphers "tls-prefer-server-ciphers": bool = "no", YesNo, Live, Works;
         "Let the server choose the cipher"
-    tls_session_caching "tls-session-caching": bool = "yes", YesNo, Live, NO_TLS; "Let clients resume sessions"
-    tls_session_cache_size "tls-session-cache-size": i32 = "20480", number(0, I32_MAX), Live, NO_TLS;
+    tls_session_caching "tls-session-caching": bool = "yes", YesNo, Live, Works; "Let clients resume sessions"
+    tls_session_cache_size "tls-session-cache-size": i32 = "20480", number(0, I32_MAX), Live, Works;
         "Sessions remembered; 0 means any number"
-    tls_session_cache_timeout "tls-session-cache-timeout": i32 = "300", number(0, I32_MAX), Live, NO_TLS;
+    tls_session_cache_timeout "tls-session-cache-timeout": i32 = "300", number(0, I32_MAX), Live, Works;
         "Seconds a session is remembered"
 }
 

@@ -64,6 +64,8 @@ choices! {
     PropagationError { "ignore" => Ignore, "panic" => Panic, "panic-on-replicas" => PanicOnReplicas }
     /// Whether TLS clients must show a certificate.
     TlsAuthClients { "no" => No, "yes" => Yes, "optional" => Optional }
+    /// Which field of its certificate says what user a TLS client is.
+    TlsClientUser { "off" => Off, "CN" => CommonName }
     /// The facility that a message to syslog carries.
     SyslogFacility {
         "user" => User, "local0" => Local0, "local1" => Local1, "local2" => Local2, "local3" => Local3,

@@ -56,6 +56,9 @@ impl Conductor {
         if !self.config.unixsocket.is_empty() {
             tracing::info!("Ready to accept connections unix");
         }
+        if self.config.tls_port != 0 {
+            tracing::info!("Ready to accept connections tls");
+        }
         service::ready();
         let mono_us = self.mono_us();
         (self.closed_us, self.synced_us, self.looked_us) = (mono_us, mono_us, mono_us);

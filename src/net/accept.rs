@@ -9,22 +9,33 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::base::ShardId;
 
+/// What connections speak before they speak RESP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// Nothing, over TCP.
+    Tcp,
+    /// TLS, over TCP.
+    Tls,
+    /// Nothing, over a Unix socket.
+    Unix,
+}
+
 /// A socket that listens.
 pub struct Listener {
     /// The descriptor.
     pub socket: OwnedFd,
     /// What it listens on, for the log and for CLIENT LIST of Unix-socket clients.
     pub name: String,
-    /// Whether it is a Unix socket.
-    pub unix: bool,
+    /// What its connections speak.
+    pub transport: Transport,
     /// The shard that serves whoever connects here, as a node of a cluster; none deals them out.
     pub node: Option<ShardId>,
 }
 
 impl Listener {
-    /// Whether CONFIG SET of port and bind concerns it.
-    fn can_move(&self) -> bool {
-        !self.unix && self.node.is_none()
+    /// Whether CONFIG SET of port, tls-port and bind concerns it, as one of this kind.
+    fn moves_as(&self, transport: Transport) -> bool {
+        self.transport == transport && self.node.is_none()
     }
 }
 
@@ -60,15 +71,16 @@ impl Acceptor {
         self.retired.resize(self.listeners.len(), false);
     }
 
-    /// The sockets of TCP listeners, but for those of nodes.
-    pub fn tcp_sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.listeners.iter().flatten().filter(|listener| listener.can_move()).map(|listener| listener.socket.as_fd())
+    /// The sockets of all listeners of one kind, but for those of nodes.
+    pub fn sockets(&self, transport: Transport) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let listeners = self.listeners.iter().flatten().filter(move |listener| listener.moves_as(transport));
+        listeners.map(|listener| listener.socket.as_fd())
     }
 
     /// These take the place of those, which listen no more and go when nothing is in flight on them.
-    pub fn move_tcp(&mut self, next: impl IntoIterator<Item = Listener>) {
+    pub fn move_to(&mut self, transport: Transport, next: impl IntoIterator<Item = Listener>) {
         for number in 0..self.listeners.len() {
-            if self.listeners[number].as_ref().is_some_and(Listener::can_move) {
+            if self.listeners[number].as_ref().is_some_and(|listener| listener.moves_as(transport)) {
                 self.retired[number] = true;
                 self.let_go(number);
             }

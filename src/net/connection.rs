@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 
+use super::secure::Secure;
 use crate::rt::ring::Token;
 use crate::session::SessionKey;
 
@@ -35,12 +36,19 @@ pub struct Connection {
     pub sending: bool,
     /// Whether it is being closed: its session is gone, and the descriptor follows when nothing is in flight.
     pub closing: bool,
+    /// What is between the socket and the session, if it came through the TLS port.
+    pub tls: Option<Box<Secure>>,
 }
 
 impl Connection {
     /// Whether the kernel still works on it.
     pub fn in_flight(&self) -> bool {
         self.sending || !matches!(self.receiving, Receiving::Off | Receiving::Ended)
+    }
+
+    /// Whether all replies that it has taken from its session are in the kernel's hands.
+    pub fn is_drained(&self) -> bool {
+        !self.sending && self.tls.as_ref().is_none_or(|tls| tls.is_drained())
     }
 }
 

@@ -15,8 +15,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::accept::{ACCEPT_RETRY_MS, Acceptor, Listener, least_loaded};
+use super::accept::{ACCEPT_RETRY_MS, Acceptor, Listener, Transport, least_loaded};
 use super::connection::{Connection, Named, Receiving, connection_token, named, special_token};
+use super::secure::{Handshakes, Secure, say_farewell};
 use crate::base::{Epoch, ShardId};
 use crate::config::Config;
 use crate::dispatch::{Delivery, Engine};
@@ -30,7 +31,7 @@ use crate::rt::park::Parker;
 use crate::rt::ring::{Completion, Payload, Ring, Segments, Token};
 use crate::rt::{memory, socket};
 use crate::session::{Closing, Session, SessionKey};
-use crate::shard::message::{Adopted, Message};
+use crate::shard::message::{Adopted, AdoptedTls, Message};
 use crate::shard::storage::{Request, Told};
 use crate::shard::{Shard, Stop};
 
@@ -42,7 +43,7 @@ const DIRECT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Messages taken from the mailboxes in one turn before the sockets are looked at again.
 const MESSAGES_PER_TURN: usize = 1024;
 /// A sent buffer larger than this is not kept for the session's next reply. Bytes.
-const SENT_KEPT_BYTES_MAX: usize = 64 * 1024;
+pub(super) const SENT_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// How long a turn waits for replies that are on their way out when the loop is about to end.
 const STOPPING_TURN: Duration = Duration::from_millis(10);
 /// How often counts are taken for the report of a crash, microseconds.
@@ -81,7 +82,7 @@ pub type ConfigWatcher = Box<dyn Fn(&Config)>;
 
 /// One core's event loop. See the module.
 pub struct Reactor {
-    engine: Engine,
+    pub(super) engine: Engine,
     ring: Ring,
     buffers: Rc<BufferRing>,
     endpoint: Endpoint<Message>,
@@ -90,7 +91,8 @@ pub struct Reactor {
     signals: Option<OwnedFd>,
     clock: Clock,
     /// By session index.
-    connections: Vec<Option<Connection>>,
+    pub(super) connections: Vec<Option<Connection>>,
+    pub(super) handshakes: Handshakes,
     /// Messages that found no credit, by receiver. Bounded: a connection has a bounded number of batches on their way.
     waiting: Vec<VecDeque<Message>>,
     disk: Driver<ShardHost>,
@@ -124,6 +126,7 @@ impl Reactor {
             signals: parts.signals,
             clock: parts.clock,
             connections: Vec::new(),
+            handshakes: Handshakes::default(),
             waiting,
             disk: parts.disk,
             dirty: Vec::new(),
@@ -141,10 +144,14 @@ impl Reactor {
     pub async fn run(mut self) -> Shard {
         self.arm_listeners();
         if let Some(acceptor) = &self.acceptor {
-            match socket::TcpDoors::over(acceptor.tcp_sockets()) {
-                Ok(doors) => self.engine.shard.tcp_doors = doors,
-                Err(error) => tracing::error!("the listeners cannot be moved by CONFIG SET: {error}"),
-            }
+            let doors = |transport| {
+                socket::TcpDoors::over(acceptor.sockets(transport)).unwrap_or_else(|error| {
+                    tracing::error!("the listeners cannot be moved by CONFIG SET: {error}");
+                    socket::TcpDoors::default()
+                })
+            };
+            self.engine.shard.tcp_doors = doors(Transport::Tcp);
+            self.engine.shard.tls_doors = doors(Transport::Tls);
         }
         if let Some(signals) = &self.signals {
             self.ring.recv_multi(signals.as_fd(), special_token(SIGNALS));
@@ -157,6 +164,10 @@ impl Reactor {
             let now = self.clock.now();
             self.engine.begin_turn(now);
             let mut events = 0;
+            self.handshakes.begin_turn(self.engine.shard.config.max_new_tls_connections_per_cycle);
+            if !self.handshakes.is_idle() {
+                self.look_after_handshakes();
+            }
             while let Some(completion) = self.ring.next() {
                 self.complete(completion);
                 events += 1;
@@ -200,6 +211,7 @@ impl Reactor {
             }
             let stopping = self.engine.shard.stop != Stop::No;
             if stopping && !self.replies_in_flight() {
+                self.connections.iter_mut().flatten().filter(|c| !c.closing).for_each(say_farewell);
                 // The last wake-ups and sends are still queued.
                 if let Err(error) = self.ring.poll() {
                     tracing::warn!("shard {}: leaving with unsent replies: {error}", self.engine.shard.id);
@@ -207,7 +219,8 @@ impl Reactor {
                 break;
             }
             // What flushing closed may have left work behind, too.
-            let timeout = if more_to_run || timers_busy || disk.more || self.working || self.engine.has_waiting() {
+            let hurry = more_to_run || timers_busy || disk.more || self.working || self.handshakes.has_waiting();
+            let timeout = if hurry || self.engine.has_waiting() {
                 Some(Duration::ZERO)
             } else if stopping {
                 Some(STOPPING_TURN)
@@ -230,16 +243,18 @@ impl Reactor {
     /// Settings have changed that this loop, or the process, keeps a copy of.
     #[cold]
     fn take_in_config(&mut self) {
-        if let (Some(next), Some(acceptor)) = (self.engine.shard.tcp_doors.take_next(), &mut self.acceptor) {
+        let shard = &mut self.engine.shard;
+        for (doors, transport) in [(&mut shard.tcp_doors, Transport::Tcp), (&mut shard.tls_doors, Transport::Tls)] {
+            let (Some(next), Some(acceptor)) = (doors.take_next(), &mut self.acceptor) else { continue };
             let named = |listener: socket::Listener| Listener {
                 name: listener.address.to_string(),
                 socket: listener.socket,
-                unix: false,
+                transport,
                 node: None,
             };
-            acceptor.move_tcp(next.into_iter().map(named));
-            self.arm_listeners();
+            acceptor.move_to(transport, next.into_iter().map(named));
         }
+        self.arm_listeners();
         let config = &self.engine.shard.config;
         self.config_seen = self.engine.shard.config_version;
         self.parker.set_busy_poll(Duration::from_micros(u64::from(config.busy_poll_usec)));
@@ -252,7 +267,9 @@ impl Reactor {
         let retry = self.acceptor.as_ref().and_then(|a| a.retry_at_us);
         let pause = self.engine.pause_ends_in_ms().map(|ms| mono_us.saturating_add(ms.saturating_mul(1000)));
         let timer = self.timers.next_us(&self.engine, mono_us);
-        let at = [retry, pause, timer, disk_us, self.engine.next_deadline_us()].into_iter().flatten().min()?;
+        let handshake = self.handshakes.next_us(self.engine.shard.config.tls_handshake_timeout);
+        let deadlines = [retry, pause, timer, disk_us, handshake, self.engine.next_deadline_us()];
+        let at = deadlines.into_iter().flatten().min()?;
         // The clock has moved on since the turn began; a deadline that has passed means at once.
         Some(Duration::from_micros(at.saturating_sub(self.clock.mono_us())))
     }
@@ -269,7 +286,11 @@ impl Reactor {
                                 connection.receiving = Receiving::Off;
                             }
                             let key = connection.key;
-                            if !connection.closing {
+                            if connection.closing {
+                            } else if connection.tls.is_some() {
+                                let buffers = Rc::clone(&self.buffers);
+                                self.receive_secure(key, buffers.bytes(&buffer));
+                            } else {
                                 self.engine.receive(key, self.buffers.bytes(&buffer));
                             }
                             self.after_completion(token);
@@ -310,9 +331,11 @@ impl Reactor {
     fn receiving_ended(&mut self, token: Token, orderly: bool) {
         let Some(connection) = self.connection(token) else { return };
         connection.receiving = Receiving::Ended;
-        let key = connection.key;
+        let (key, secure) = (connection.key, connection.tls.is_some());
         if orderly {
-            self.engine.end_of_input(key);
+            if !(secure && self.ends_later(key)) {
+                self.engine.end_of_input(key);
+            }
         } else if let Some(session) = self.engine.shard.sessions.get_mut(key) {
             session.closing = Closing::Now;
             self.engine.mark_dirty(key);
@@ -336,28 +359,32 @@ impl Reactor {
         }
     }
 
-    fn sent(&mut self, token: Token, payload: Payload, ok: bool) {
+    fn sent(&mut self, token: Token, mut payload: Payload, ok: bool) {
         let Some(connection) = self.connection(token) else { return };
         connection.sending = false;
         let key = connection.key;
+        // Of a secure connection: how much plaintext that was, and whether there is more to send.
+        let secure = connection.tls.as_deref_mut().map(|tls| (tls.sent(&mut payload), tls.has_more()));
         if let Some(session) = self.engine.shard.sessions.get_mut(key) {
-            if ok {
-                session.output_bytes += session.sending_bytes as u64;
-            } else {
-                session.closing = Closing::Now;
-            }
-            let sent = std::mem::take(&mut session.sending_bytes);
+            let (sent, more) = secure.unwrap_or((session.sending_bytes, false));
+            session.sending_bytes -= sent;
             if let Payload::Bytes(mut bytes) = payload
+                && secure.is_none()
                 && bytes.capacity() <= SENT_KEPT_BYTES_MAX
             {
                 bytes.clear();
                 session.out.reuse(bytes);
             }
             if ok {
+                session.output_bytes += sent as u64;
+            } else {
+                session.closing = Closing::Now;
+            }
+            if ok {
                 self.engine.shard.metrics.net_output_bytes += sent as u64;
             }
             let session = self.engine.shard.sessions.get(key).expect("it was just there");
-            if !session.out.is_empty() || session.closing != Closing::No {
+            if more || !session.out.is_empty() || session.closing != Closing::No {
                 self.engine.mark_dirty(key);
             }
         }
@@ -397,8 +424,8 @@ impl Reactor {
         let mono_us = self.engine.shard.now.mono_us;
         let Some(acceptor) = &mut self.acceptor else { return };
         let Some(listener) = acceptor.listeners[number as usize].as_ref() else { return };
-        let (unix, node) = (listener.unix, listener.node);
-        let name = if unix { acceptor.listeners[number as usize].as_ref().map(|l| l.name.clone()) } else { None };
+        let (transport, node) = (listener.transport, listener.node);
+        let name = (transport == Transport::Unix).then(|| listener.name.clone());
         if !more {
             if !acceptor.disarmed(number as usize) && result.is_err() {
                 // It listens no more, as it was told.
@@ -410,7 +437,7 @@ impl Reactor {
             });
         }
         match result {
-            Ok(socket) => self.welcome(socket, name.as_deref(), node),
+            Ok(socket) => self.welcome(socket, transport, name.as_deref(), node),
             // The peer gave up before we looked.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
             Err(error) => self.timers.log_accept_error(mono_us, &error),
@@ -418,21 +445,26 @@ impl Reactor {
     }
 
     /// `unix_path`: of the Unix socket that it came in by; `node`: whose port it was.
-    fn welcome(&mut self, socket: OwnedFd, unix_path: Option<&str>, node: Option<ShardId>) {
+    fn welcome(&mut self, socket: OwnedFd, transport: Transport, unix_path: Option<&str>, node: Option<ShardId>) {
         let acceptor = self.acceptor.as_mut().expect("only the accepting shard comes here");
-        let unix = unix_path.is_some();
+        let (unix, secure) = (unix_path.is_some(), transport == Transport::Tls);
         let shard = &mut self.engine.shard;
         let clients: u64 = shard.clients_by_shard.iter().map(|n| u64::from(*n)).sum();
         if clients >= u64::from(shard.config.maxclients) {
             shard.metrics.connections_rejected += 1;
-            socket::refuse(&socket, b"-ERR max number of clients reached\r\n");
+            if !secure {
+                // Without a handshake nothing can be said to the others.
+                socket::refuse(&socket, b"-ERR max number of clients reached\r\n");
+            }
             return;
         }
+        let mut denied = false;
         let (peer, local) = if let Some(path) = unix_path {
             (format!("{path}:0"), format!("{path}:0"))
         } else {
             let peer = socket::peer_address(socket.as_fd());
-            if shard.config.protected_mode && shard.config.requirepass.is_empty() && !peer.is_local() {
+            denied = shard.config.protected_mode && shard.config.requirepass.is_empty() && !peer.is_local();
+            if denied && !secure {
                 shard.metrics.connections_rejected += 1;
                 socket::refuse(&socket, PROTECTED_MODE);
                 return;
@@ -441,7 +473,10 @@ impl Reactor {
         };
         let to = node.unwrap_or_else(|| least_loaded(&shard.clients_by_shard));
         shard.clients_by_shard[to.index()] += 1;
-        let adopted = Adopted { socket, id: acceptor.next_id(), peer, local, unix, node: node.is_some() };
+        let context = shard.tls.clone().filter(|_| secure);
+        let tls = context.map(|context| AdoptedTls { context, denied });
+        assert_eq!(tls.is_some(), secure, "a TLS port is opened only where there is a certificate");
+        let adopted = Adopted { socket, id: acceptor.next_id(), peer, local, unix, node: node.is_some(), tls };
         if to == self.engine.shard.id {
             self.open(adopted);
         } else {
@@ -450,9 +485,19 @@ impl Reactor {
     }
 
     fn open(&mut self, adopted: Adopted) {
-        let Adopted { socket, id, peer, local, unix, node } = adopted;
+        let Adopted { socket, id, peer, local, unix, node, tls } = adopted;
         let fd = socket.as_raw_fd();
         let shard = &mut self.engine.shard;
+        let mut secure = None;
+        if let Some(adopted) = tls {
+            match Secure::new(&adopted) {
+                Ok(tls) => secure = Some(Box::new(tls)),
+                Err(fault) => {
+                    tracing::warn!("Error accepting a client connection: {fault} (addr={peer} laddr={local})");
+                    return self.count_out();
+                }
+            }
+        }
         shard.metrics.connections_received += 1;
         let now = shard.now;
         let authenticated = shard.config.requirepass.is_empty();
@@ -469,7 +514,12 @@ impl Reactor {
         debug_assert!(self.connections[index].is_none(), "a seat is released with its connection");
         self.ring.recv_multi(socket.as_fd(), connection_token(key));
         let receiving = Receiving::Buffers;
-        self.connections[index] = Some(Connection { socket, key, receiving, sending: false, closing: false });
+        let handshake = secure.is_some();
+        let connection = Connection { socket, key, receiving, sending: false, closing: false, tls: secure };
+        self.connections[index] = Some(connection);
+        if handshake {
+            self.begin_handshake(key);
+        }
     }
 
     fn deliver(&mut self, from: ShardId, mail: Mail<Message>) {
@@ -550,7 +600,19 @@ impl Reactor {
             // The disk has had its turn before, and is to hear of it now and not when the loop happens to wake up.
             self.working = true;
         }
-        if session.closing != Closing::Now && !connection.sending && !session.out.is_empty() && !gated {
+        if let Some(tls) = connection.tls.as_deref_mut() {
+            if session.closing != Closing::Now && !connection.sending {
+                let (wire, busy) = tls.next_send((!gated).then_some(&mut session.out));
+                working = busy;
+                session.sending_bytes = tls.bytes_on_the_way();
+                connection.sending = !wire.is_empty();
+                if connection.sending {
+                    self.ring.send(connection.socket.as_fd(), connection_token(key), wire);
+                } else {
+                    tls.keep(wire);
+                }
+            }
+        } else if session.closing != Closing::Now && !connection.sending && !session.out.is_empty() && !gated {
             let (bytes, blobs) = session.out.take_sendable();
             // A reply that is being worked on has nothing to send yet.
             connection.sending = !bytes.is_empty() || !blobs.is_empty();
@@ -570,7 +632,7 @@ impl Reactor {
             Closing::No => self.steer_receiving(key),
             Closing::Now => self.close(key),
             Closing::AfterReply => {
-                if session.pending.is_empty() && session.out.is_empty() && !connection.sending {
+                if session.pending.is_empty() && session.out.is_empty() && connection.is_drained() {
                     self.close(key);
                 }
             }
@@ -587,9 +649,11 @@ impl Reactor {
         let Some(session) = shard.sessions.get_mut(key) else { return };
         let Some(connection) = self.connections[key.index as usize].as_mut() else { return };
         let token = connection_token(key);
-        let full = session.waits() && session.input.len() >= crate::dispatch::INPUT_BYTES_WAITING_MAX;
-        // A direct receive tells of its bytes only at its end: where idle clients are closed, a slow one would look idle.
-        let watched = shard.config.timeout > 0;
+        let waits = session.waits() && session.input.len() >= crate::dispatch::INPUT_BYTES_WAITING_MAX;
+        let full = waits || connection.tls.as_ref().is_some_and(|tls| tls.is_full());
+        // A direct receive tells of its bytes only at its end: where idle clients are closed, a slow one would look idle. And
+        // ciphertext has to be received before it can be read.
+        let watched = shard.config.timeout > 0 || connection.tls.is_some();
         let direct =
             !full && !watched && session.big.as_ref().is_some_and(|big| big.body_remaining() >= DIRECT_BYTES_MIN);
         match connection.receiving {
@@ -619,6 +683,7 @@ impl Reactor {
         let token = connection_token(key);
         if let Some(connection) = self.connections[index].as_mut() {
             connection.closing = true;
+            say_farewell(connection);
             if connection.in_flight() {
                 // Ends what is in flight; the completions let the descriptor go.
                 socket::shut_down(&connection.socket);
@@ -630,6 +695,11 @@ impl Reactor {
                 self.let_go(connection);
             }
         }
+        self.count_out();
+    }
+
+    /// Tells the shard that deals connections out that this one has one less.
+    fn count_out(&mut self) {
         let here = self.engine.shard.id;
         if here == ShardId(0) {
             self.engine.shard.clients_by_shard[here.index()] -= 1;
@@ -678,7 +748,7 @@ fn post_one(endpoint: &mut Endpoint<Message>, waiting: &mut [VecDeque<Message>],
 }
 
 /// What a client from elsewhere reads when nobody has set a password. The first word is what clients look at.
-const PROTECTED_MODE: &[u8] =
+pub(super) const PROTECTED_MODE: &[u8] =
     b"-DENIED protected mode is on: with no password set and no addresses bound, connections \
 are taken from this machine only. To accept others, set requirepass, or bind to an address, or turn protected-mode off \
 after making sure that the port cannot be reached from outside.\r\n";

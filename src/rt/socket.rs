@@ -318,6 +318,14 @@ pub fn refuse(socket: &OwnedFd, message: &[u8]) {
     let _ = socket.set_nonblocking(true).and_then(|()| socket.send(message));
 }
 
+/// Sends what the socket takes at once, on a connection that is about to be closed and on which no send is in flight.
+pub fn send_now(socket: &OwnedFd, bytes: &[u8]) {
+    if !bytes.is_empty() {
+        // As above.
+        let _ = SockRef::from(socket).send_with_flags(bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+    }
+}
+
 /// Ends both directions of a connection: whatever is in flight on it completes. The descriptor stays open.
 pub fn shut_down(socket: &OwnedFd) {
     // ENOTCONN: the peer was faster.

@@ -35,7 +35,9 @@ use crate::config::Config;
 use crate::dispatch::{Engine, replay};
 use crate::durability::driver::Driver;
 use crate::durability::host::ShardHost;
-use crate::net::{Acceptor, ConfigWatcher, Listener, Reactor, ReactorParts, SIGNAL_INTERRUPT, SIGNAL_TERMINATE};
+use crate::net::{
+    Acceptor, ConfigWatcher, Listener, Reactor, ReactorParts, SIGNAL_INTERRUPT, SIGNAL_TERMINATE, Transport,
+};
 use crate::rt::clock::{self, Clock};
 use crate::rt::executor::{self, ExecutorConfig};
 use crate::rt::mesh::{Endpoint, Mesh};
@@ -47,6 +49,7 @@ use crate::rt::{crash, entropy, probe, process, service, signals};
 use crate::shard::message::Message;
 use crate::shard::nodes::Node;
 use crate::shard::{About, Shard, ShardSeed, Stop};
+use crate::tls;
 
 /// Slots of each mailbox between two shards; half of them are for requests.
 const MAILBOX_SLOTS: usize = 256;
@@ -158,6 +161,7 @@ struct Seed {
     acceptor: Option<Acceptor>,
     signals: Option<OwnedFd>,
     log: Option<Log>,
+    tls: Option<tls::Context>,
 }
 
 fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn std::error::Error>> {
@@ -205,6 +209,14 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
     crate::shard::effects::rename(renamed.map(|c| (c.name.clone(), c.row.name.to_owned())).collect());
 
     prepare(&config);
+    let mut tls = None;
+    if config.tls_port != 0 {
+        let (context, remarks) =
+            tls::Context::load(&config, clock::mono_ns).map_err(|error| format!("Failed to configure TLS: {error}"))?;
+        remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+        tls = Some(context);
+    }
+
     // Before any thread is made: threads inherit the mask.
     let blocked = signals::block()?;
     let nodes = nodes::nodes(&config)?;
@@ -240,6 +252,7 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
             acceptor: acceptor.take(),
             signals: signals.take(),
             log: watching.take(),
+            tls: tls.clone(),
         })
         .collect();
 
@@ -301,7 +314,7 @@ async fn shard_main(id: ShardId, seed: Seed) -> bool {
     ring.join(seed.board, id);
     let replayers = replay::replayers(seed.hasher.clone(), clock::mono_ns, || Clock::new().now());
     let busy_poll = Duration::from_micros(u64::from(seed.config.busy_poll_usec));
-    let shard = Shard::new(ShardSeed {
+    let mut shard = Shard::new(ShardSeed {
         id,
         shards,
         config: seed.config,
@@ -311,6 +324,7 @@ async fn shard_main(id: ShardId, seed: Seed) -> bool {
         now: clock.now(),
         clock_ns: clock::mono_ns,
     });
+    shard.tls = seed.tls;
     let reactor = Reactor::new(ReactorParts {
         engine: Engine::new(shard),
         ring,
@@ -341,39 +355,49 @@ fn listen(config: &Config, nodes: &[Node]) -> Result<Vec<Listener>, Box<dyn std:
     let keepalive_secs = u32::try_from(config.tcp_keepalive).unwrap_or(0);
     for socket in service::inherited_sockets()? {
         let listener = socket::adopt(socket, keepalive_secs)?;
-        let unix = matches!(listener.address, socket::Address::Unix(_));
+        let transport = match &listener.address {
+            socket::Address::Unix(_) => Transport::Unix,
+            socket::Address::Tcp(address) if address.port() == config.tls_port => Transport::Tls,
+            _ => Transport::Tcp,
+        };
         tracing::info!("Listening on {}, which the service manager has opened", listener.address);
-        listeners.push(Listener { socket: listener.socket, name: listener.address.to_string(), unix, node: None });
+        let name = listener.address.to_string();
+        listeners.push(Listener { socket: listener.socket, name, transport, node: None });
     }
     let inherited = !listeners.is_empty();
     let options = TcpOptions { backlog, keepalive_secs, share_port: false };
-    let mut listen_on = |port, node| -> Result<(), Box<dyn std::error::Error>> {
+    let mut listen_on = |port, transport, node| -> Result<(), Box<dyn std::error::Error>> {
         let bound = bind_patiently(config, port, options)?;
         if bound.is_empty() {
-            return Err(format!("Failed listening on port {port} (tcp), aborting.").into());
+            let word = if transport == Transport::Tls { "tls" } else { "tcp" };
+            return Err(format!("Failed listening on port {port} ({word}), aborting.").into());
         }
         listeners.extend(bound.into_iter().map(|bound| {
             let name = bound.address.to_string();
-            Listener { socket: bound.socket, name, unix: false, node }
+            Listener { socket: bound.socket, name, transport, node }
         }));
         Ok(())
     };
     for (shard, node) in nodes.iter().enumerate() {
-        listen_on(node.port, Some(ShardId(shard as u16)))?;
+        listen_on(node.port, Transport::Tcp, Some(ShardId(shard as u16)))?;
     }
     if inherited {
         return Ok(listeners);
     }
     if config.port != 0 {
-        listen_on(config.port, None)?;
+        listen_on(config.port, Transport::Tcp, None)?;
+    }
+    if config.tls_port != 0 {
+        listen_on(config.tls_port, Transport::Tls, None)?;
     }
     if let Some(path) = config.unixsocket.to_path() {
         let mode = Some(config.unixsocketperm).filter(|m| *m != 0);
         let listener = socket::listen_unix(&path, mode, backlog)?;
-        listeners.push(Listener { socket: listener.socket, name: path.display().to_string(), unix: true, node: None });
+        let name = path.display().to_string();
+        listeners.push(Listener { socket: listener.socket, name, transport: Transport::Unix, node: None });
     }
     if listeners.is_empty() {
-        return Err("nothing to listen on: port is 0 and no unixsocket is set".into());
+        return Err("nothing to listen on: port and tls-port are 0 and no unixsocket is set".into());
     }
     Ok(listeners)
 }

@@ -20,6 +20,7 @@ use crate::metrics::CommandId;
 use crate::resp::{Args, OwnedArgs};
 use crate::resp::{Mark, Reply, Resp};
 use crate::session::SessionKey;
+use crate::tls;
 
 /// One message from one shard to another.
 pub enum Message {
@@ -127,6 +128,17 @@ pub struct Adopted {
     pub unix: bool,
     /// Whether it came through the port of the receiver's node.
     pub node: bool,
+    /// Set if it came through the TLS port.
+    pub tls: Option<AdoptedTls>,
+}
+
+/// What goes with a connection that is to shake hands first.
+#[derive(Clone, Debug)]
+pub struct AdoptedTls {
+    /// What it is made from.
+    pub context: tls::Context,
+    /// Protected mode keeps it out; it is told so when it can read it.
+    pub denied: bool,
 }
 
 /// One command of a batch.

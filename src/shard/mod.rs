@@ -155,10 +155,14 @@ pub struct Shard {
     pub wait_events: Vec<(u32, WaitEvent)>,
     /// What other shards are to be told, in order; nobody waits for an answer.
     pub told: Vec<(ShardId, TellFn)>,
+    /// On shard 0: what TLS connections that come are made from; none if there is no TLS port.
+    pub tls: Option<crate::tls::Context>,
     /// On shard 0, which accepts: connections by the shard that serves them. Those on their way there count already.
     pub clients_by_shard: Vec<u32>,
     /// On shard 0: what listens to TCP, to be moved.
     pub tcp_doors: TcpDoors,
+    /// The same for TLS.
+    pub tls_doors: TcpDoors,
 }
 
 /// What a shard needs to begin.
@@ -214,7 +218,9 @@ impl Shard {
             clock_ns: seed.clock_ns,
             wait_events: Vec::new(),
             told: Vec::new(),
+            tls: None,
             tcp_doors: TcpDoors::default(),
+            tls_doors: TcpDoors::default(),
             clients_by_shard: vec![0; usize::from(seed.shards)],
         }
     }

@@ -17,10 +17,11 @@ use crate::config::{self, CannotSay, Config, ConfigSetError, Text, directive};
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::rt::owned_file::{self, MachineFiles};
 use crate::rt::process;
-use crate::rt::socket::{TcpDoors, TcpOptions};
+use crate::rt::socket::{BindError, TcpDoors, TcpOptions};
 use crate::shard::Shard;
 use crate::shard::storage::{BlockingCall, Job, Told};
 use crate::shard::waiters::{WaitEvent, WaiterId};
+use crate::tls;
 use crate::txn::{Coordinator, Plan};
 
 const FLAGS: Flags = Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::LOADING).and(Flags::STALE);
@@ -178,7 +179,7 @@ fn set(coordinator: Coordinator, args: OwnedArgs) -> Plan {
         spread(&coordinator, changed).await;
         if let Err(error) = settings_changed(&coordinator, &names, appendonly).await {
             // All or nothing: what was changed goes back.
-            let restored = coordinator.call(HOME, move |shard| restore(shard, &before, &names)).await;
+            let restored = coordinator.call(HOME, move |shard| restore(shard, before, &names)).await;
             spread(&coordinator, restored).await;
             return Err(error);
         }
@@ -190,6 +191,9 @@ fn set(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 
 /// The number of a change, and the settings that it leads to.
 type Change = (u64, Config);
+
+/// What was in force before a change: settings, and what TLS connections are made from.
+type Before = (Config, Option<tls::Context>);
 
 /// Gives all shards the settings of a change, unless they have those of a later one.
 async fn spread(coordinator: &Coordinator, (version, config): Change) {
@@ -203,18 +207,19 @@ async fn spread(coordinator: &Coordinator, (version, config): Change) {
         .await;
 }
 
-/// Takes the pairs behind `CONFIG SET` into force on shard 0. Returns the settings before it, the change, and what it changes.
+/// Takes the pairs behind `CONFIG SET` into force on shard 0. Returns what was before it, the change, and what it changes.
 fn change(
     shard: &mut Shard,
     args: Args<'_>,
     local: bool,
-) -> Result<(Config, Change, Vec<&'static str>), ConfigSetError> {
+) -> Result<(Before, Change, Vec<&'static str>), ConfigSetError> {
     debug_assert_eq!(shard.id, HOME);
     let words: Vec<&[u8]> = args.slice(2).iter().collect();
     let pairs: Vec<(&[u8], &[u8])> = words.chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
     let mut next = shard.config.clone();
     let changed = next.set(&pairs, local)?;
-    apply(&shard.config, &next, &changed, &mut shard.tcp_doors)?;
+    let reloaded = reload_tls(&next, &pairs, shard.clock_ns)?;
+    apply(&shard.config, &next, &changed, (&mut shard.tcp_doors, &mut shard.tls_doors))?;
     for name in &changed {
         if let Some(reason) = directive(name.as_bytes()).and_then(|directive| next.no_effect(directive)) {
             tracing::warn!("CONFIG SET: '{name}' has no effect: {reason}");
@@ -227,15 +232,40 @@ fn change(
         next.dir = Text(here.into_os_string().into_vec());
     }
     shard.config_version += 1;
-    let before = std::mem::replace(&mut shard.config, next.clone());
+    let before = (std::mem::replace(&mut shard.config, next.clone()), shard.tls.clone());
+    if reloaded.is_some() {
+        shard.tls = reloaded;
+    }
     Ok((before, (shard.config_version, next), changed))
 }
 
+/// Certificates and keys are read again when a directive of theirs is named, also with the value it has: the file behind a name may
+/// be another now. `None` if nothing of that is named, or nobody is served over TLS.
+fn reload_tls(
+    next: &Config,
+    pairs: &[(&[u8], &[u8])],
+    clock_ns: fn() -> u64,
+) -> Result<Option<tls::Context>, ConfigSetError> {
+    let named = pairs.iter().filter_map(|(name, _)| directive(name)).find(|named| named.name.starts_with("tls-"));
+    let Some(named) = named.filter(|_| next.tls_port != 0) else { return Ok(None) };
+    let loaded = tls::Context::load(next, clock_ns).map_err(|error| {
+        tracing::warn!("{error}");
+        let reason = format!("Unable to update TLS configuration. {error}");
+        ConfigSetError::failed(named.name, reason.replace(['\r', '\n'], " "))
+    });
+    let (context, remarks) = loaded?;
+    remarks.iter().for_each(|remark| tracing::warn!("{remark}"));
+    Ok(Some(context))
+}
+
 /// Takes a change back that could not be brought to its end; what others have changed since stays.
-fn restore(shard: &mut Shard, before: &Config, names: &[&'static str]) -> Change {
+fn restore(shard: &mut Shard, (before, tls): Before, names: &[&'static str]) -> Change {
     let mut next = shard.config.clone();
-    next.take_from(before, names);
-    if let Err(error) = apply(&shard.config, &next, names, &mut shard.tcp_doors) {
+    next.take_from(&before, names);
+    if names.iter().any(|name| name.starts_with("tls-")) {
+        shard.tls = tls;
+    }
+    if let Err(error) = apply(&shard.config, &next, names, (&mut shard.tcp_doors, &mut shard.tls_doors)) {
         tracing::error!("A change of settings failed and cannot be taken back: {error}");
     }
     shard.config_version += 1;
@@ -243,8 +273,11 @@ fn restore(shard: &mut Shard, before: &Config, names: &[&'static str]) -> Change
     (shard.config_version, next)
 }
 
+/// What listens in plain text, and over TLS.
+type Doors<'a> = (&'a mut TcpDoors, &'a mut TcpDoors);
+
 /// Does to the process what a change asks for, all of it or nothing.
-fn apply(old: &Config, new: &Config, changed: &[&'static str], doors: &mut TcpDoors) -> Result<(), ConfigSetError> {
+fn apply(old: &Config, new: &Config, changed: &[&'static str], doors: Doors<'_>) -> Result<(), ConfigSetError> {
     for name in changed {
         match *name {
             "maxclients" if new.maxclients > old.maxclients => {
@@ -271,7 +304,7 @@ fn apply(old: &Config, new: &Config, changed: &[&'static str], doors: &mut TcpDo
     {
         std::env::set_current_dir(folder).map_err(|error| ConfigSetError::failed("dir", process::reason(&error)))?;
     }
-    let done = score(new, changed).and_then(|()| move_doors(new, changed, doors));
+    let done = score(new, changed).and_then(|()| move_doors(old, new, changed, doors));
     if done.is_err() {
         if changed.contains(&"dir")
             && let Some(folder) = old.dir.to_path()
@@ -294,26 +327,46 @@ fn score(config: &Config, changed: &[&'static str]) -> Result<(), ConfigSetError
     })
 }
 
-/// Listens where the new settings say.
-fn move_doors(new: &Config, changed: &[&'static str], doors: &mut TcpDoors) -> Result<(), ConfigSetError> {
-    let keepalive_secs = u32::try_from(new.tcp_keepalive).unwrap_or(0);
-    if let Some(name) = changed.iter().find(|name| ["port", "bind"].contains(name)) {
-        let backlog = u32::try_from(new.tcp_backlog).unwrap_or(0);
-        let options = TcpOptions { backlog, keepalive_secs, share_port: false };
-        doors.move_to(&new.bind, new.port, options).map_err(|error| {
-            tracing::warn!("{error}");
-            let reason = match *name {
-                "port" => "Unable to listen on this port. Check server logs.",
-                _ => "Failed to bind to specified addresses.",
-            };
-            ConfigSetError::failed(name, reason)
-        })
-    } else if changed.contains(&"tcp-keepalive") {
-        let set = doors.set_keepalive(keepalive_secs);
-        set.map_err(|error| ConfigSetError::failed("tcp-keepalive", process::reason(&error)))
-    } else {
-        Ok(())
+/// Listens where the new settings say: everywhere, or where it did.
+fn move_doors(
+    old: &Config,
+    new: &Config,
+    changed: &[&'static str],
+    (plain, secure): Doors<'_>,
+) -> Result<(), ConfigSetError> {
+    let named = |port: &'static str| changed.iter().find(|name| [port, "bind"].contains(name));
+    let failed = |name: &str, error: BindError| {
+        tracing::warn!("{error}");
+        let reason = match name {
+            "port" | "tls-port" => "Unable to listen on this port. Check server logs.",
+            _ => "Failed to bind to specified addresses.",
+        };
+        ConfigSetError::failed(name, reason)
+    };
+    if let Some(name) = named("port") {
+        plain.move_to(&new.bind, new.port, options(new)).map_err(|error| failed(name, error))?;
     }
+    if let Some(name) = named("tls-port")
+        && let Err(error) = secure.move_to(&new.bind, new.tls_port, options(new))
+    {
+        if named("port").is_some()
+            && let Err(error) = plain.move_to(&old.bind, old.port, options(old))
+        {
+            tracing::error!("cannot go back to where it listened: {error}");
+        }
+        return Err(failed(name, error));
+    }
+    if changed.contains(&"tcp-keepalive") {
+        let secs = options(new).keepalive_secs;
+        let set = plain.set_keepalive(secs).and_then(|()| secure.set_keepalive(secs));
+        return set.map_err(|error| ConfigSetError::failed("tcp-keepalive", process::reason(&error)));
+    }
+    Ok(())
+}
+
+fn options(config: &Config) -> TcpOptions {
+    let backlog = u32::try_from(config.tcp_backlog).unwrap_or(0);
+    TcpOptions { backlog, keepalive_secs: u32::try_from(config.tcp_keepalive).unwrap_or(0), share_port: false }
 }
 
 #[cfg(test)]
@@ -339,7 +392,8 @@ mod tests {
         let mut new = old.clone();
         let pairs = [(&b"port"[..], port.as_bytes()), (b"bind", b"127.0.0.1"), (b"dir", b"/")];
         let changed = new.set(&pairs, true).unwrap();
-        let error = apply(&old, &new, &changed, &mut TcpDoors::default()).unwrap_err().to_string();
+        let error =
+            apply(&old, &new, &changed, (&mut TcpDoors::default(), &mut TcpDoors::default())).unwrap_err().to_string();
         let reason = "Unable to listen on this port. Check server logs.";
         assert_eq!(error, format!("ERR CONFIG SET failed (possibly related to argument 'port') - {reason}"));
         assert_eq!(std::env::current_dir().unwrap(), here);

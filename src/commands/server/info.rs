@@ -375,7 +375,8 @@ impl Report {
         text.field("process_id", self.about.pid);
         text.field("process_supervised", self.config.supervised.name());
         text.field("run_id", &self.about.run_id);
-        let port = self.node.map_or(self.config.port, |node| self.about.nodes[node.index()].port);
+        let listens = if self.config.port != 0 { self.config.port } else { self.config.tls_port };
+        let port = self.node.map_or(listens, |node| self.about.nodes[node.index()].port);
         text.field("tcp_port", port);
         text.field("server_time_usec", self.now.unix_us);
         text.field("uptime_in_seconds", uptime);
@@ -386,7 +387,22 @@ impl Report {
         text.field("executable", &self.about.executable);
         text.field("config_file", &self.about.config_file);
         text.field("io_threads_active", 0);
+        self.listeners(text);
         text.field("shards", self.config.shards);
+    }
+
+    /// As Redis 7.2 numbers them: by kind, whether or not the others are there.
+    fn listeners(&self, text: &mut Text) {
+        let config = &self.config;
+        let addresses: String = config.bind.iter().map(|address| format!(",bind={address}")).collect();
+        let tcp = |name: &str, port: u16| (port != 0).then(|| format!("name={name}{addresses},port={port}"));
+        let unix = (!config.unixsocket.is_empty()).then(|| format!("name=unix,bind={}", config.unixsocket));
+        let kinds = [tcp("tcp", config.port), unix, tcp("tls", config.tls_port)];
+        for (number, listener) in kinds.into_iter().enumerate() {
+            if let Some(listener) = listener {
+                text.field(&format!("listener{number}"), listener);
+            }
+        }
     }
 
     fn clients(&self, text: &mut Text) {
