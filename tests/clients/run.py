@@ -32,6 +32,7 @@ import process  # noqa: F401
 import pubsub  # noqa: F401
 import python_client  # noqa: F401
 import suites  # noqa: F401
+import tls  # noqa: F401
 import tools  # noqa: F401
 
 
