@@ -21,7 +21,7 @@
 //! |---|---|
 //! | [`base`] | numbers as Redis parses and prints them, globs, checksums, LZF, randomness, points in time |
 //! | [`resp`], [`types`] | bytes to arguments and replies to bytes; how values are stored |
-//! | [`config`], [`metrics`] | the table of directives and their values; what a shard counts |
+//! | [`config`], [`metrics`] | the table of directives and their values; what a shard counts, and what was slow |
 //! | [`keyspace`] | one shard's keys: lookup, expiry, scan, snapshots without fork |
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
 //! | [`tls`] | certificates and keys, and the records of one TLS connection |

@@ -42,9 +42,9 @@ const ABSENT: &[Family] = &[
     Family {
         name: "server",
         group: Some(Group::Server),
-        absent: "ACL, FAILOVER, LATENCY DOCTOR, LATENCY GRAPH, MEMORY MALLOC-STATS, \
-                 MEMORY PURGE, MEMORY STATS, MODULE, PSYNC, REPLCONF, REPLICAOF, SFLUSH, SLAVEOF, SLOWLOG, SYNC",
-        remark: "LATENCY HISTORY and LATEST are empty: no event is watched",
+        absent: "ACL, FAILOVER, MEMORY MALLOC-STATS, \
+                 MEMORY PURGE, MEMORY STATS, MODULE, PSYNC, REPLCONF, REPLICAOF, SFLUSH, SLAVEOF, SYNC",
+        remark: "HOTKEYS as in Redis 8.6; HOTKEYS LIST and SHARDS are our own: see [Seeing inside](#seeing-inside)",
     },
     Family {
         name: "cluster",

@@ -9,10 +9,11 @@ use super::help::help;
 use super::table::{Flags, Row, Run, SessionCx, table};
 use crate::base::num;
 use crate::base::time::{Millis, Now};
+use crate::resp::BigBulk;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::error::CommandError;
 use crate::resp::reply::{Reply, Resp};
-use crate::session::{Closing, ReplyMode, Session, SessionKey};
+use crate::session::{Closing, INPUT_BYTES_WAITING_MAX, ReplyMode, Session, SessionKey, WatchedKey};
 use crate::shard::waiters::WaitEvent;
 use crate::shard::{Pause, Shard};
 use crate::txn::{Coordinator, Plan};
@@ -416,22 +417,30 @@ fn list(coordinator: Coordinator, args: OwnedArgs) -> Plan {
     })
 }
 
-/// A connection's line in CLIENT LIST, without its end: Redis 7.2's fields, and the shard that serves it.
+/// A connection's line in CLIENT LIST, without its end: the fields of Redis 8, and the shard that serves it. What they mean here:
+///
+/// - `qbuf` is what was received and not run yet, `qbuf-free` the room behind it; `argv-mem` what is kept of a command that has not come
+///   whole beside that, `multi-mem` what MULTI has queued.
+/// - `rbs` is the room of the reply buffer, `rbp` the most that was sent in one go of late; `obl` what waits in it, `oll` and `omem` the
+///   replies that wait behind it, for other shards or the socket.
+/// - `events` says `r` unless the connection has sent so much that it is not read for now, and `w` while something waits to be sent.
+/// - `io-thread` is 0: every shard does its own input and output.
 fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     let seconds_since = |us: u64| shard.now.mono_us.saturating_sub(us) / 1_000_000;
     let mut flags = String::new();
     for (set, letter) in [
         (session.subscriptions.monitor > 0, 'O'),
         (session.subscriptions.any(), 'P'),
-        (session.unix, 'U'),
-        (session.no_evict, 'e'),
-        (session.no_touch, 'T'),
+        (session.transaction.is_some(), 'x'),
         (session.blocked.is_some(), 'b'),
         (session.tracking.is_some(), 't'),
         (session.tracking.as_ref().is_some_and(|t| t.broken), 'R'),
         (session.tracking.as_ref().is_some_and(|t| t.bcast), 'B'),
         (session.closing == Closing::AfterReply, 'c'),
         (session.closing == Closing::Now, 'A'),
+        (session.unix, 'U'),
+        (session.no_evict, 'e'),
+        (session.no_touch, 'T'),
     ] {
         if set {
             flags.push(letter);
@@ -440,12 +449,21 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     if flags.is_empty() {
         flags.push('N');
     }
-    let input = session.input_held();
-    let input_free = session.input.capacity() - session.input.len();
+    let (input, input_free) = (session.input.len(), session.input.capacity() - session.input.len());
+    let parsed = if session.parser.is_mid_command() { session.parser.allocated_bytes() } else { 0 };
+    let argv = session.big.as_ref().map_or(0, BigBulk::allocated_bytes) + parsed;
+    let transaction = session.transaction.as_deref();
+    let queued = transaction.map_or(0, |t| t.bytes);
     let output = session.out.total_bytes();
     let output_room = session.out.allocated_bytes();
-    let queued = session.output_held() - output;
-    let memory = size_of::<Session>() + input + input_free + output_room + queued;
+    let behind = session.output_held() - output;
+    let words = [&session.name, &session.lib_name, &session.lib_ver].map(Vec::capacity).iter().sum::<usize>()
+        + session.peer.capacity()
+        + session.local.capacity();
+    let watched = session.watches.iter().map(|watch| size_of::<WatchedKey>() + watch.key.capacity()).sum::<usize>();
+    let memory = size_of::<Session>() + input + input_free + argv + queued + output_room + behind + words + watched;
+    let reads = !(session.waits() && input >= INPUT_BYTES_WAITING_MAX);
+    let writes = output + session.sending_bytes > 0;
     let command = session.last_command.map_or("NULL", |id| table().get(id).full_name.as_str());
     let mut line = Vec::with_capacity(320);
     let mut field = |name: &str, value: &[u8]| {
@@ -469,26 +487,35 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     field("sub", &n(u64::from(session.subscriptions.channels)));
     field("psub", &n(u64::from(session.subscriptions.patterns)));
     field("ssub", &n(u64::from(session.subscriptions.shard_channels)));
-    let transaction = session.transaction.as_deref();
     field("multi", &transaction.map_or_else(|| b"-1".to_vec(), |t| n(t.commands.len() as u64)));
     field("watch", &n(session.watches.len() as u64));
     field("qbuf", &n(input as u64));
     field("qbuf-free", &n(input_free as u64));
-    field("argv-mem", b"0");
-    field("multi-mem", &n(transaction.map_or(0, |t| t.bytes) as u64));
+    field("argv-mem", &n(argv as u64));
+    field("multi-mem", &n(queued as u64));
     field("rbs", &n(output_room as u64));
-    field("rbp", &n(output_room as u64));
+    field("rbp", &n(session.output_peak.0.max(output) as u64));
     field("obl", &n(output as u64));
     field("oll", &n(session.pending.len() as u64));
-    field("omem", &n(queued as u64));
+    field("omem", &n(behind as u64));
     field("tot-mem", &n(memory as u64));
-    field("events", if output > 0 { b"rw" } else { b"r" });
+    let events: &[u8] = match (reads, writes) {
+        (true, true) => b"rw",
+        (true, false) => b"r",
+        (false, true) => b"w",
+        (false, false) => b"",
+    };
+    field("events", events);
     field("cmd", command.as_bytes());
     field("user", b"default");
     field("redir", redirection(session).to_string().as_bytes());
     field("resp", if session.proto == Resp::V3 { b"3" } else { b"2" });
     field("lib-name", &session.lib_name);
     field("lib-ver", &session.lib_ver);
+    field("io-thread", b"0");
+    field("tot-net-in", &n(session.input_bytes));
+    field("tot-net-out", &n(session.output_bytes));
+    field("tot-cmds", &n(session.commands));
     field("shard", &n(u64::from(shard.id.0)));
     line
 }

@@ -141,6 +141,7 @@ fn restore(cx: &mut WriteCx<'_>, args: Args<'_>, reply: &mut Reply) -> Done {
     if ttl < 0 {
         return Err(CommandError::Custom("ERR Invalid TTL value, must be >= 0"));
     }
+    cx.note_payload();
     let value = dump::restore(args.get(3), &Limits::of(cx.config())).map_err(|error| match error {
         PayloadError::VersionOrChecksum => CommandError::Custom("ERR DUMP payload version or checksum are wrong"),
         PayloadError::Value(_) => CommandError::Custom("ERR Bad data format"),

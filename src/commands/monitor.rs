@@ -6,12 +6,14 @@
 //! came together.
 //!
 //! What MULTI queues is shown by the EXEC that runs it: see [`transaction`]. Commands for operators are not shown, nor passwords: see
-//! [`line`]. Absent on purpose: a limit of its own. A watcher that does not read is closed at the limit for subscribers.
+//! [`line`]; what is a secret is
+//! decided here for SLOWLOG, too. Absent on purpose: a limit of its own. A watcher that does not read is closed at the limit for subscribers.
 
 use super::docs::Group;
 use super::table::{Command, Flags, Row, Run, Table};
 use crate::base::DbIndex;
 use crate::base::num;
+use crate::config::is_secret;
 use crate::pubsub::{Kind, Name};
 use crate::resp::words::push_quoted;
 use crate::resp::{Args, OwnedArgs};
@@ -104,20 +106,39 @@ fn line_in(out: &mut Vec<u8>, shard: &Shard, session: &Session, db: DbIndex, nam
     out.extend_from_slice(b"\r\n");
 }
 
+/// Whether some arguments of the command with this full name may be secrets.
+pub fn has_secrets(full_name: &str) -> bool {
+    ["auth", "hello", "migrate", "config|set", "acl|setuser", "acl|getuser", "acl|deluser"].contains(&full_name)
+}
+
+/// The arguments of a command, as MONITOR and SLOWLOG may show them.
+pub fn may_be_shown<'a>(command: &Command, args: Args<'a>) -> impl Fn(usize) -> &'a [u8] + use<'a> {
+    let secret = command.has_secrets.then(|| secrets(&command.full_name, args));
+    move |at| if secret.as_ref().is_some_and(|secret| secret(at)) { REDACTED } else { args.get(at) }
+}
+
 /// Says of each argument whether it is a secret.
-fn secrets<'a>(name: &str, args: Args<'a>) -> impl Fn(usize) -> bool + use<'a> {
+fn secrets<'a>(full_name: &str, args: Args<'a>) -> impl Fn(usize) -> bool + use<'a> {
     // The words behind which secrets stand, and how many do: HELLO's AUTH takes a user and a password, MIGRATE's a password.
-    let behind: &'static [(&[u8], usize)] = match name {
+    let behind: &'static [(&[u8], usize)] = match full_name {
         "hello" => &[(b"AUTH", 2)],
         "migrate" => &[(b"AUTH", 1), (b"AUTH2", 2)],
         _ => &[],
     };
-    let all = name == "auth";
+    // From here on all are.
+    let all_from = match full_name {
+        "auth" => 1,
+        "acl|setuser" | "acl|getuser" | "acl|deluser" => 2,
+        _ => usize::MAX,
+    };
+    let settings = full_name == "config|set";
     move |at| {
         let stands_behind = |(word, count): &(&[u8], usize)| {
             (1..=*count).any(|distance| at > distance && args.get(at - distance).eq_ignore_ascii_case(word))
         };
-        (all && at > 0) || behind.iter().any(stands_behind)
+        // CONFIG SET takes pairs.
+        let is_secret_setting = settings && at > 2 && at % 2 == 1 && is_secret(args.get(at - 1));
+        at >= all_from || is_secret_setting || behind.iter().any(stands_behind)
     }
 }
 
@@ -129,6 +150,8 @@ mod tests {
         let args = OwnedArgs::from_slices(&words.split(' ').collect::<Vec<_>>());
         let args = args.as_args();
         let name = String::from_utf8(args.get(0).to_ascii_lowercase()).unwrap();
+        let with_sub = format!("{name}|{}", String::from_utf8(args.get(1).to_ascii_lowercase()).unwrap());
+        let name = if has_secrets(&with_sub) { with_sub } else { name };
         let secret = secrets(&name, args);
         let shown: Vec<_> = (0..args.len()).map(|at| if secret(at) { &b"*"[..] } else { args.get(at) }).collect();
         String::from_utf8(shown.join(&b' ')).unwrap()
@@ -145,6 +168,10 @@ mod tests {
             ("MIGRATE h 1 k 0 5 AUTH secret KEYS a", "MIGRATE h 1 k 0 5 AUTH * KEYS a"),
             ("MIGRATE h 1 k 0 5 AUTH2 user secret KEYS a", "MIGRATE h 1 k 0 5 AUTH2 * * KEYS a"),
             ("SET AUTH secret", "SET AUTH secret"),
+            ("CONFIG SET requirepass secret", "CONFIG SET requirepass *"),
+            ("config set maxclients 5 MASTERAUTH secret", "config set maxclients 5 MASTERAUTH *"),
+            ("CONFIG GET requirepass x", "CONFIG GET requirepass x"),
+            ("ACL SETUSER joe on >secret", "ACL SETUSER * * *"),
         ] {
             assert_eq!(redacted(words), shown);
         }

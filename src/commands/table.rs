@@ -222,13 +222,33 @@ pub struct Command {
     pub listens: bool,
     /// Whether some of its arguments reach what a node of a cluster does not have: other databases, keys by pattern.
     pub beyond_node: bool,
+    /// Whether it is known to be short with few arguments, so that its time need not be measured alone.
+    brief: bool,
+    /// Whether some of its arguments may be secrets.
+    pub has_secrets: bool,
     /// Position of the first key, 0 if there is none at a fixed place.
     pub first_key: usize,
     /// Whether every key stands at a fixed distance: first, last, step; else they need [`super::keys`].
     pub key_range: Option<(i32, i32, i32)>,
 }
 
+/// With more arguments a command of constant time for each of them is not known to be short.
+const BRIEF_ARGS_MAX: usize = 8;
+
+/// Flagged as fast, and yet as long as a count in their arguments says.
+const NOT_BRIEF: &[&str] =
+    &["lpop", "rpop", "lmpop", "spop", "zpopmin", "zpopmax", "zmpop", "xadd", "xread", "xreadgroup", "publish"];
+
+/// Not flagged as fast, since what they replace may be large. Here that is freed in slices.
+const BRIEF: &[&str] = &["set", "setex", "psetex", "getset"];
+
 impl Command {
+    /// Whether it is known to be short with this many arguments: see `shard::timing`.
+    #[inline]
+    pub fn is_brief(&self, argc: usize) -> bool {
+        self.brief && argc <= BRIEF_ARGS_MAX
+    }
+
     /// Whether it works on data and nothing else.
     pub fn is_data(&self) -> bool {
         matches!(self.row.run, Run::Data(_) | Run::Split(..) | Run::Hops(..) | Run::Steps(..))
@@ -363,6 +383,7 @@ fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, paren
     let id = CommandId(u16::try_from(commands.len()).expect("a few hundred commands"));
     let key_range = row.keys.first().and_then(KeySpec::as_range).filter(|_| row.keys.len() == 1);
     let first_key = row.keys.first().and_then(KeySpec::first_position).unwrap_or(0);
+    let has_secrets = super::monitor::has_secrets(&full_name);
     commands.push(Command {
         id,
         row,
@@ -372,6 +393,8 @@ fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, paren
         children: Vec::new(),
         listens: row.name == "monitor" || (row.flags.has(Flags::PUBSUB) && row.name.ends_with("subscribe")),
         beyond_node: parent.is_none() && BEYOND_NODE.contains(&row.name),
+        brief: BRIEF.contains(&row.name) || (row.flags.has(Flags::FAST) && !NOT_BRIEF.contains(&row.name)),
+        has_secrets,
         first_key,
         key_range,
     });

@@ -222,9 +222,7 @@ const NO_SCRIPTS: Effect = Accepted("scripts are not there yet");
 const NO_MODULES: Effect = Accepted("modules are not supported");
 const ALWAYS_SANITIZED: Effect = Accepted("every payload is checked in depth");
 const NO_LOGO: Effect = Accepted("the log has no logo");
-const NO_SLOWLOG: Effect = Accepted("the slow log is not there yet");
 const NO_LAZY_VALUES: Effect = Accepted("large values are always freed in slices, however they go");
-const NO_LATENCY_MONITOR: Effect = Accepted("the latency monitor is not there yet");
 const NO_DEFRAG: Effect = Accepted("the memory allocator is left to tidy up by itself");
 const NO_REHASHING: Effect = Accepted("tables grow in small segments and are never rehashed");
 const NO_IO_THREADS: Effect = Accepted("every shard does its own input and output; see shards");
@@ -359,13 +357,13 @@ directives! {
         "Who may use MODULE"
 
     // Observation.
-    slowlog_log_slower_than "slowlog-log-slower-than": i64 = "10000", number(-1, i64::MAX), Live, NO_SLOWLOG;
+    slowlog_log_slower_than "slowlog-log-slower-than": i64 = "10000", number(-1, i64::MAX), Live, Works;
         "Microseconds from which a command enters the slow log; -1 means never"
-    slowlog_max_len "slowlog-max-len": i64 = "128", number(0, i64::MAX), Live, NO_SLOWLOG; "Entries of the slow log"
+    slowlog_max_len "slowlog-max-len": i64 = "128", number(0, i64::MAX), Live, Works; "Entries of the slow log"
     latency_tracking "latency-tracking": bool = "yes", YesNo, Live, Works; "Measure latencies of each command"
     latency_tracking_info_percentiles "latency-tracking-info-percentiles": Vec<f64> = "50 99 99.9", Percentiles, Live,
         Works; "Percentiles in INFO latencystats"
-    latency_monitor_threshold "latency-monitor-threshold": i64 = "0", number(0, i64::MAX), Live, NO_LATENCY_MONITOR;
+    latency_monitor_threshold "latency-monitor-threshold": i64 = "0", number(0, i64::MAX), Live, Works;
         "Milliseconds from which an event enters the latency monitor; 0 means never"
     notify_keyspace_events "notify-keyspace-events": EventClasses = "", Events, Live, Works;
         "Keyspace events that are published"

@@ -25,14 +25,16 @@ use crate::commands::stream_read::asks_to_wait;
 use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
+use crate::metrics::slowlog::Argv;
 use crate::resp::{Args, BigBulk, OwnedArgs, Reply, Step};
 use crate::rt::crash::{self, Trace};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
+use crate::shard::Shard;
 use crate::shard::cx::{DataFn, ServiceFn};
 use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, KeysFn, Message, Ticket};
 use crate::shard::reservations::Order;
+use crate::shard::timing::Run as TimedRun;
 use crate::shard::waiters::{WaitEvent, WaiterId};
-use crate::shard::{Run as TimedRun, Shard};
 use crate::txn::ClaimsByShard;
 
 /// What a message leaves for the event loop to do, since it concerns sockets.
@@ -89,16 +91,21 @@ pub struct Engine {
     /// Connections, their batches, and how many more shards have acknowledged invalidations.
     pub(super) acknowledged_batches: Vec<(SessionKey, u64, i64)>,
     pub(super) spare_buildings: Vec<Building>,
-    run: TimedRun,
+    pub(super) run: TimedRun,
+    /// Arguments of plans that are over, to be used again.
+    pub(super) spare_argvs: Vec<Argv>,
     /// What a report of a crash will tell of this core.
     trace: &'static Trace,
 }
 
 impl Engine {
     /// An engine over a new shard.
-    pub fn new(shard: Shard) -> Engine {
-        let trace = crash::trace(shard.id);
+    pub fn new(mut shard: Shard) -> Engine {
+                let trace = crash::trace(shard.id);
+        shard.keys_of = keys_of;
         Engine {
+            run: TimedRun::begin(0, &shard.config, trace),
+            spare_argvs: Vec::new(),
             table: table(),
             clock_ns: shard.clock_ns,
             trace,
@@ -119,14 +126,13 @@ impl Engine {
             spare_batches: Vec::new(),
             acknowledged_batches: Vec::new(),
             spare_buildings: Vec::new(),
-            run: TimedRun::begin(0, trace),
         }
     }
 
     /// Begins a turn of the event loop at this instant.
     pub fn begin_turn(&mut self, now: Now) {
         self.shard.now = now;
-        self.run = TimedRun::begin((self.clock_ns)(), self.trace);
+        self.run.turn((self.clock_ns)(), &self.shard.config);
         if self.shard.pause.is_some_and(|p| p.until <= now.millis()) {
             self.shard.pause = None;
         }
@@ -135,6 +141,7 @@ impl Engine {
             && due_us <= now.mono_us
         {
             self.deadlines.pop_first();
+            self.shard.timeouts = self.deadlines.len();
             self.tell_plan(plan, WaitEvent::TimedOut);
         }
     }
@@ -289,6 +296,8 @@ impl Engine {
     pub fn receive(&mut self, key: SessionKey, data: &[u8]) {
         let Some(mut session) = self.shard.sessions.take(key) else { return };
         self.shard.metrics.net_input_bytes += data.len() as u64;
+        self.shard.metrics.reads += 1;
+        self.shard.metrics.input_max.note((session.input.len() + data.len()) as u64);
         session.input_bytes += data.len() as u64;
         session.active_us = self.shard.now.mono_us;
         if session.closing == Closing::No {
@@ -301,6 +310,7 @@ impl Engine {
     pub fn receive_into_big(&mut self, key: SessionKey, body: Vec<u8>, received: usize) {
         let Some(mut session) = self.shard.sessions.take(key) else { return };
         self.shard.metrics.net_input_bytes += received as u64;
+        self.shard.metrics.reads += 1;
         session.input_bytes += received as u64;
         session.active_us = self.shard.now.mono_us;
         if let Some(big) = &mut session.big {
@@ -373,6 +383,8 @@ impl Engine {
         // The parser is taken out so that a command's arguments can be borrowed from it while the session changes.
         let mut parser = std::mem::take(&mut session.parser);
         let mut ahead = Ahead::default();
+        // Where the last command stands in the input.
+        let mut last = (0, 0);
         loop {
             if session.stalled() {
                 break;
@@ -395,7 +407,13 @@ impl Engine {
                     }
                     let args = parser.args(&input[at..at + consumed]);
                     match self.command(session, args) {
-                        Flow::Next => at += consumed,
+                        Flow::Next => {
+                            if self.run.is_due() {
+                                self.measure(session, args, &input[last.0..last.1]);
+                            }
+                            last = (at, at + consumed);
+                            at += consumed;
+                        }
                         Flow::Hold => {
                             session.held_command = Some(consumed);
                             break;
@@ -424,6 +442,9 @@ impl Engine {
             }
         }
         session.parser = parser;
+        if self.run.is_open() {
+            self.measure_last(session, &input[last.0..last.1]);
+        }
         self.seal(session);
         if session.closing != Closing::No || at >= end { None } else { Some((at, end)) }
     }
@@ -516,17 +537,20 @@ impl Engine {
             },
             Run::Hops(_, plan) if command.row.flags.has(Flags::BLOCKING) && asks_to_wait(args) => {
                 let claims = self.claims(session, command, args);
-                let args = OwnedArgs::from_args(args);
+                let (argv, args) = (args, OwnedArgs::from_args(args));
                 let reads = reads(session, command);
-                self.start_plan(session, command, claims, |coordinator| exec::waiting(coordinator, plan, args, reads))
+                self.start_plan(session, command, argv, claims, |coordinator| {
+                    exec::waiting(coordinator, plan, args, reads)
+                })
             }
             Run::Hops(f, plan) => match self.owner(session, command, args) {
                 Owner::One(shard) => self.data(session, command, f, shard, args, granted),
                 Owner::Several => {
+                    self.shard.look_at(command.id, session.db, args);
                     let claims = self.claims(session, command, args);
-                    let args = OwnedArgs::from_args(args);
+                    let (argv, args) = (args, OwnedArgs::from_args(args));
                     let reads = reads(session, command);
-                    self.start_plan(session, command, claims, |coordinator| {
+                    self.start_plan(session, command, argv, claims, |coordinator| {
                         exec::isolated(coordinator, plan, args, reads)
                     })
                 }
@@ -538,15 +562,18 @@ impl Engine {
                 self.data(session, command, f, self.shard.id, args, granted)
             }
             Run::Steps(_, plan) => {
+                self.shard.look_at(command.id, session.db, args);
                 let claims = self.claims(session, command, args);
-                let args = OwnedArgs::from_args(args);
+                let (argv, args) = (args, OwnedArgs::from_args(args));
                 let reads = reads(session, command);
-                self.start_plan(session, command, claims, |coordinator| exec::isolated(coordinator, plan, args, reads))
+                self.start_plan(session, command, argv, claims, |coordinator| {
+                    exec::isolated(coordinator, plan, args, reads)
+                })
             }
             Run::Server(plan) => {
                 let claims = self.claims(session, command, args);
-                let args = OwnedArgs::from_args(args);
-                self.start_plan(session, command, claims, |coordinator| plan(coordinator, args))
+                let (argv, args) = (args, OwnedArgs::from_args(args));
+                self.start_plan(session, command, argv, claims, |coordinator| plan(coordinator, args))
             }
             Run::Spread(f, others, _) => {
                 let others = others(&mut self.shard, args);
@@ -624,6 +651,8 @@ impl Engine {
                 proto: session.proto,
                 touch,
                 part: false,
+                brief: command.is_brief(args.len()),
+                split: None,
                 remember,
             };
             let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
@@ -632,7 +661,8 @@ impl Engine {
         }
         self.shard.metrics.commands_processed += 1;
         let latency = self.shard.config.latency_tracking;
-        self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns, args);
+        let brief = command.is_brief(args.len());
+        self.run.enter(command.id, brief, true, &mut self.shard.metrics, latency, self.clock_ns, args);
         if remember.is_some() || !self.shard.tracking.is_idle() {
             self.data_tracked(session, command, f, args, silent, remember);
             return Flow::Next;
@@ -676,7 +706,7 @@ impl Engine {
         let mut parts = Parts::of_plan();
         parts.split(command, f, merge, args, client, slots, |owner, key| claims.add_key(owner, key, access));
         let claims = claims.finish();
-        self.start_plan(session, command, claims, |coordinator| {
+        self.start_plan(session, command, args, claims, |coordinator| {
             Box::pin(async move {
                 let mut reply = coordinator.reply();
                 parts.run(&coordinator, &mut reply).await;
@@ -711,14 +741,26 @@ impl Engine {
         let parts = others.len() as u32 + 1;
         building.pending.routes.push(Route::Split { merge: Merge::Sum, parts, proto, silent });
         let latency = self.shard.config.latency_tracking;
-        self.run.enter(id, true, &mut self.shard.metrics, latency, self.clock_ns, args);
+        self.run.enter(id, false, true, &mut self.shard.metrics, latency, self.clock_ns, args);
         let run = DataFn::Service(f);
         let shard = &mut self.shard;
         building.reply_here(false, |reply| shard.run(run, id, db, touch, args, reply));
         for &other in others {
             self.shard.metrics.hops_out += 1;
             let remember = None;
-            let part = BatchCommand { run, id, argc: 0, first: 0, db, proto, touch, part: true, remember };
+            let part = BatchCommand {
+                run,
+                id,
+                argc: 0,
+                first: 0,
+                db,
+                proto,
+                touch,
+                part: true,
+                brief: true,
+                split: None,
+                remember,
+            };
             let all = (0..args.len()).map(|at| (args, at));
             building.send(other, part, all, false, &mut self.spare_batches);
         }
@@ -756,7 +798,8 @@ impl Engine {
         self.count(session, command);
         self.shard.metrics.commands_processed += 1;
         let latency = self.shard.config.latency_tracking;
-        self.run.enter(command.id, true, &mut self.shard.metrics, latency, self.clock_ns, args);
+        let brief = command.is_brief(args.len());
+        self.run.enter(command.id, brief, true, &mut self.shard.metrics, latency, self.clock_ns, args);
         let before = session.reply_mode;
         if before == ReplyMode::SkipNext {
             session.reply_mode = ReplyMode::On;
@@ -785,6 +828,7 @@ impl Engine {
             f(shard);
             Box::new(())
         });
+        self.shard.metrics.hops_out += 1;
         // No plan has this number while it would matter: plans are counted up from zero and end.
         self.outgoing.push((shard, Message::Call(Call { ticket: Ticket(u64::MAX), run })));
     }
@@ -843,11 +887,13 @@ impl Engine {
     pub fn deliver(&mut self, from: ShardId, message: Message) -> Delivery {
         match message {
             Message::Batch(batch) => {
+                self.run.interrupt();
                 self.shard.metrics.hops_in += batch.commands.len() as u64;
                 self.take_batch(from, batch);
             }
             Message::BatchDone(batch) => self.batch_done(batch),
             Message::Call(Call { ticket, run }) => {
+                self.run.interrupt();
                 self.shard.metrics.hops_in += 1;
                 let answer = run(&mut self.shard);
                 self.serve_ready();
@@ -891,6 +937,9 @@ impl Engine {
             waiting.fences += i64::from(batch.fences);
             let complete = waiting.is_complete();
             session.tells_of(batch.need, &self.shard.config);
+            for slow in batch.slow.drain(..) {
+                self.note_slow(Some(&session), slow);
+            }
             if complete {
                 self.drain_pending(&mut session);
             }
@@ -908,6 +957,8 @@ impl Engine {
         if session.ended && !session.waits() {
             session.close_after_reply();
         }
+        let waiting = session.out.total_bytes() + session.sending_bytes;
+        self.shard.metrics.output_max.note(waiting as u64);
         if let Some(passed) = limits::check(&mut session, &self.shard.config, self.shard.now) {
             self.close_for(&mut session, passed);
         }

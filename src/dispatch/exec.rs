@@ -21,15 +21,17 @@ use super::engine::{Engine, Flow};
 use super::parts::{Client, Condition, Parts};
 use crate::base::ShardId;
 use crate::commands::client_tracking::keys_of;
-use crate::commands::monitor::{self, ShownTransaction};
+use crate::commands::monitor::{self, ShownTransaction, may_be_shown};
 use crate::commands::table::{Command, Flags, PlanFn, Run, SessionCx, SessionFn, table};
 use crate::commands::transaction::forget_watches;
 use crate::metrics::CommandId;
+use crate::metrics::slowlog::Argv;
 use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::session::{Queued, Session, WatchedKey};
 use crate::shard::Shard;
 use crate::shard::nodes::CROSS_SLOT;
 use crate::shard::slots::SlotMap;
+use crate::shard::timing::{Slow, slow_ns};
 use crate::txn::{Coordinator, Origin, Plan};
 
 /// Commands that are not queued between MULTI and EXEC.
@@ -139,7 +141,7 @@ impl Engine {
             if session.transaction.take().is_some() {
                 forget_watches(session, &mut self.shard);
             }
-            let flow = self.start_plan(session, command, Vec::new(), |_| Box::pin(async { Err(error) }));
+            let flow = self.start_plan(session, command, args, Vec::new(), |_| Box::pin(async { Err(error) }));
             if let (Flow::Next, Some(shown)) = (&flow, shown) {
                 self.shard.shown.extend_from_slice(&shown.dropped);
             }
@@ -164,7 +166,7 @@ impl Engine {
         let count = transaction.as_ref().map_or(0, |t| t.commands.len());
         // Whether watched keys have changed is known when it has run.
         let shown_now = if watches.is_empty() { shown.take() } else { None };
-        let flow = self.start_plan(session, command, claims, |coordinator| {
+        let flow = self.start_plan(session, command, args, claims, |coordinator| {
             let commands = transaction.take().map_or_else(Vec::new, |t| t.commands);
             let watches = std::mem::take(&mut watches);
             if simple && (watches.is_empty() || alone) {
@@ -308,7 +310,7 @@ async fn run_for_session(
         // If the client has gone, nobody reads the reply, but it has its place in the transaction's.
         let Some(mut session) = shard.sessions.take(key) else {
             reply.null();
-            return (reply, client);
+            return (reply, client, None);
         };
         let begun_ns = (shard.clock_ns)();
         let outcome = f(&mut SessionCx { session: &mut session, shard, row: command }, args.as_args(), &mut reply);
@@ -321,10 +323,15 @@ async fn run_for_session(
         let (db, proto, touch) = (session.db, session.proto, !session.no_touch);
         let client = Client { db, proto, touch, remembers: session.remembers(), ..client };
         shard.sessions.give_back(session);
-        count(shard, command.id, begun_ns);
-        (reply, client)
+        let ns = count(shard, command.id, begun_ns);
+        let slow = (ns >= slow_ns(&shard.config)).then(|| {
+            let argv = Argv::of(args.len(), may_be_shown(command, args.as_args()));
+            Slow { id: command.id, ns, argv }
+        });
+        (reply, client, slow)
     };
-    let (mut own, client) = coordinator.call(coordinator.origin().shard, run).await;
+    let (mut own, client, slow) = coordinator.call(coordinator.origin().shard, run).await;
+    coordinator.were_slow(slow);
     reply.append(&mut own);
     client
 }
@@ -339,6 +346,7 @@ async fn run_plan(
     reply: &mut Reply,
 ) {
     let begun_ns = (coordinator.origin().clock_ns)();
+    let argv = Argv::of(args.len(), may_be_shown(command, args.as_args()));
     let reads = (client.remembers && command.row.flags.has(Flags::READONLY))
         .then(|| ReadKeys::of(command.id, args.as_args(), coordinator.slots()));
     let outcome = plan(coordinator.within(client.db, client.proto, client.touch), args).await;
@@ -351,6 +359,9 @@ async fn run_plan(
         Err(error) => reply.error(&error),
     }
     let id = command.id;
+    let ns = (coordinator.origin().clock_ns)().saturating_sub(begun_ns);
+    // Whether that is slow is looked at when the transaction is over.
+    coordinator.were_slow([Slow { id, ns, argv }]);
     drop(coordinator.call(coordinator.origin().shard, move |shard| {
         count(shard, id, begun_ns);
         if let Some(code) = failed {
@@ -360,8 +371,9 @@ async fn run_plan(
     }));
 }
 
-fn count(shard: &mut Shard, id: CommandId, begun_ns: u64) {
+fn count(shard: &mut Shard, id: CommandId, begun_ns: u64) -> u64 {
     let ns = (shard.clock_ns)().saturating_sub(begun_ns);
     shard.metrics.commands.record_run(id, 1, ns, shard.config.latency_tracking);
     shard.metrics.commands_processed += 1;
+    ns
 }

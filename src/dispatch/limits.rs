@@ -17,8 +17,6 @@ const INPUT_BYTES_MAX_BEFORE_AUTH: usize = 1024 * 1024;
 const OUTPUT_BYTES_MAX_BEFORE_AUTH: usize = 512 * 1024;
 /// Replies that no configured limit counts. Bytes; the size of the buffer that every client of Redis has.
 const OUTPUT_BYTES_FREE: usize = 16 * 1024;
-/// Input that is taken in while a connection's commands have to wait; past it the socket is not read. Bytes.
-pub const INPUT_BYTES_WAITING_MAX: usize = 1024 * 1024;
 
 /// Which limit a connection has passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

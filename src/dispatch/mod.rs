@@ -42,8 +42,9 @@ mod simulation_pubsub;
 mod simulation_snapshot;
 #[cfg(test)]
 mod simulation_tracking;
+mod slow;
 mod tracked;
 mod turns;
 
+pub use crate::session::INPUT_BYTES_WAITING_MAX;
 pub use engine::{Delivery, Engine};
-pub use limits::INPUT_BYTES_WAITING_MAX;

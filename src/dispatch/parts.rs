@@ -21,6 +21,7 @@ use crate::shard::Shard;
 use crate::shard::cx::DataFn;
 use crate::shard::message::{Batch, BatchCommand, KeysFn};
 use crate::shard::slots::SlotMap;
+use crate::shard::timing::Slow;
 use crate::txn::Coordinator;
 
 /// On behalf of whom the commands run.
@@ -40,10 +41,11 @@ pub struct Client {
 
 impl Client {
     /// A command of this client, or a part of one that is counted elsewhere.
-    fn command(&self, command: &Command, run: DataFn, part: bool) -> BatchCommand {
+    fn command(&self, command: &Command, run: DataFn, part: bool, argc: usize, split: Option<u16>) -> BatchCommand {
         let Client { db, proto, touch, remembers, .. } = *self;
         let remember: Option<KeysFn> = (remembers && command.row.flags.has(Flags::READONLY)).then_some(keys_of);
-        BatchCommand { run, id: command.id, argc: 0, first: 0, db, proto, touch, part, remember }
+        let brief = split.is_none() && command.is_brief(argc);
+        BatchCommand { run, id: command.id, argc: 0, first: 0, db, proto, touch, part, brief, split, remember }
     }
 }
 
@@ -64,12 +66,14 @@ pub struct Parts {
     replies: PendingBatch,
     /// By source number.
     batches: Vec<(ShardId, Box<Batch>)>,
+    /// Commands of EXEC that were split, to add up how long they took.
+    splits: Vec<Slow>,
 }
 
 impl Parts {
     /// The one command of a plan, which is counted with its plan.
     pub fn of_plan() -> Parts {
-        Parts { counts: false, replies: PendingBatch::default(), batches: Vec::new() }
+        Parts { counts: false, replies: PendingBatch::default(), batches: Vec::new(), splits: Vec::new() }
     }
 
     /// Commands of EXEC, each of which is counted where it runs.
@@ -97,7 +101,7 @@ impl Parts {
             (Owner::One(shard), _) => {
                 let room = Room { commands: 1, args: args.len(), bytes: args.iter().map(<[u8]>::len).sum() };
                 let all = (0..args.len()).map(|at| (args, at));
-                self.send(shard, client.command(command, f, !self.counts), &room, all);
+                self.send(shard, client.command(command, f, !self.counts, args.len(), None), &room, all);
             }
             (Owner::Several, None) => return false,
             (Owner::Several, Some(merge)) => self.split(command, f, merge, args, client, slots, |_, _| ()),
@@ -119,6 +123,11 @@ impl Parts {
     ) {
         let (first, _, step) = command.key_range.expect("split commands have their keys at a fixed distance");
         let (first, step) = (first as usize, step as usize);
+        // A plan of its own is timed as a whole.
+        let split = self.counts.then(|| {
+            self.splits.push(Slow::new(command.id, 0, args));
+            (self.splits.len() - 1) as u16
+        });
         let parts = ((args.len() - first) / step) as u32;
         self.replies.routes.reserve(parts as usize + 1);
         self.replies.routes.push(Route::Split { merge, parts, proto: client.proto, silent: false });
@@ -130,7 +139,8 @@ impl Parts {
             let shard = slots.shard_of(args.get(at));
             each(shard, args.get(at));
             let positions = std::iter::once(0).chain(at..at + step).map(|i| (args, i));
-            self.send(shard, client.command(command, f, at != first || !self.counts), &room, positions);
+            let part = at != first || !self.counts;
+            self.send(shard, client.command(command, f, part, args.len(), split), &room, positions);
         }
     }
 
@@ -176,9 +186,15 @@ impl Parts {
         let mut done = true;
         for (holds, batch) in coordinator.transact(steps).await {
             done &= holds;
+            for (split, ns) in batch.split_ns {
+                self.splits[usize::from(split)].ns += ns;
+            }
+            coordinator.were_slow(batch.slow);
             self.replies.sources.push(Source::new(batch.reply, batch.ends));
         }
         if done {
+            // Those that are not slow are sorted out where the thresholds are known.
+            coordinator.were_slow(self.splits);
             self.replies.assemble(reply);
         }
         done

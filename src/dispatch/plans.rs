@@ -11,7 +11,8 @@
 use super::engine::{Engine, Flow};
 use super::tracked::forget_caching;
 use crate::commands::table::Command;
-use crate::resp::{CommandError, Reply};
+use crate::metrics::slowlog::Argv;
+use crate::resp::{Args, CommandError, Reply};
 use crate::session::{Pending, Session, SessionKey};
 use crate::shard::message::{Answer, Call, CallFn, Message, Ticket, Turn};
 use crate::shard::reservations::TxnId;
@@ -26,6 +27,8 @@ pub(super) struct RunningPlan {
     pub(super) session: SessionKey,
     pub(super) command: &'static Command,
     pub(super) silent: bool,
+    /// Its arguments, in case it is slow and somebody wants to hear of that.
+    pub(super) argv: Option<Argv>,
     /// When it began, or last came out of a wait: the time that clients spend waiting for data is nobody's work.
     pub(super) started_ns: u64,
     /// Shards that have acknowledged invalidations.
@@ -49,6 +52,7 @@ impl Engine {
         &mut self,
         session: &mut Session,
         command: &'static Command,
+        args: Args<'_>,
         claims: ClaimsByShard,
         start: impl FnOnce(Coordinator) -> Plan,
     ) -> Flow {
@@ -61,6 +65,7 @@ impl Engine {
         let silent = self.silent(session) && !command.listens;
         self.count(session, command);
         self.shard.metrics.commands_processed += 1;
+        let argv = self.argv(command, args);
         let id = self.next_plan;
         // The last number is for calls that nobody waits for.
         self.next_plan = (self.next_plan + 1) % u32::MAX;
@@ -86,6 +91,7 @@ impl Engine {
             session: session.key,
             command,
             silent,
+            argv,
             started_ns,
             acknowledged: 0,
             held: None,
@@ -152,6 +158,7 @@ impl Engine {
                 self.deadlines.remove(&(old, id));
             }
             self.deadlines.extend(deadline_us.map(|at| (at, id)));
+            self.shard.timeouts = self.deadlines.len();
         }
     }
 
@@ -180,17 +187,21 @@ impl Engine {
             }
             None => {
                 // The client has gone meanwhile; its command was run to the end all the same.
-                self.plans.remove(&id);
+                if let Some(mut plan) = self.plans.remove(&id) {
+                    let ns = (self.clock_ns)().saturating_sub(plan.started_ns);
+                    self.plan_took(&mut plan, None, ns);
+                }
             }
         }
     }
 
     fn finish_plan(&mut self, id: u32, session: &mut Session, result: Result<Reply, CommandError>) {
-        let plan = self.plans.remove(&id).expect("it has just run");
+        let mut plan = self.plans.remove(&id).expect("it has just run");
         let command = plan.command.id;
         let ns = (self.clock_ns)().saturating_sub(plan.started_ns);
         let latency = self.shard.config.latency_tracking;
         self.shard.metrics.commands.record_run(command, 1, ns, latency);
+        self.plan_took(&mut plan, Some(session), ns);
         let mut reply = result.unwrap_or_else(|error| {
             self.shard.metrics.count_error(error.code());
             self.shard.metrics.commands.record_failed(command);
@@ -214,11 +225,16 @@ impl Engine {
     pub(super) fn tell_plan(&mut self, id: u32, event: WaitEvent) {
         let Some(plan) = self.plans.get_mut(&id) else { return };
         plan.started_ns = (self.clock_ns)();
+        if let WaitEvent::TimedOut = event {
+            // As in Redis: what was not served has done nothing that could have been slow.
+            plan.argv = None;
+        }
         plan.driver.tell(event);
         self.go_on(id);
     }
 
     pub(super) fn run_local_steps(&mut self) {
+        self.run.interrupt();
         let deadline_ns = (self.clock_ns)().saturating_add(LOCAL_STEPS_NS);
         while let Some(step) = self.local_steps.pop_front() {
             match step {

@@ -35,6 +35,7 @@ impl Engine {
             session,
             command: original_table().find(b"ping").expect("it is in the table"),
             silent: true,
+            argv: None,
             started_ns: (self.clock_ns)(),
             acknowledged: 0,
             held: None,

@@ -78,6 +78,7 @@ impl Engine {
     }
 
     fn run_turn(&mut self, order: Order, turn: Turn) -> (Ticket, Answer) {
+        self.run.interrupt();
         let answer = (turn.run)(&mut self.shard, order);
         if turn.keep {
             self.shard.defer_ready(order.txn);
@@ -91,6 +92,7 @@ impl Engine {
     /// Runs what has waited for its turn. To be called whenever reservations may have ended and no session is out of its table.
     pub(super) fn run_turns(&mut self) {
         while let Some((order, next)) = self.shard.reservations.next_runnable() {
+            self.run.interrupt();
             match next {
                 Next::Turn(from, turn) => {
                     let (ticket, answer) = self.run_turn(order, *turn);

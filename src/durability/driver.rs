@@ -27,7 +27,9 @@ use std::task::{Poll, Waker};
 use super::load::{self, Arrivals, MakeReplayer};
 use crate::base::Epoch;
 use crate::base::time::Now;
+use crate::config::AppendFsync;
 use crate::keyspace::{SnapshotBudget, SnapshotProgress};
+use crate::metrics::latency::Event;
 use crate::persist::rdb::{self, Sum};
 use crate::persist::whole_file;
 use crate::rt::disk::{Disk, DiskFile, Open};
@@ -95,6 +97,8 @@ struct LogWrite<F> {
     bytes: Vec<u8>,
     upto: Option<Epoch>,
     sync: bool,
+    /// When it began, monotonic microseconds.
+    begun_us: u64,
 }
 
 struct LogFile<F> {
@@ -270,7 +274,7 @@ impl<H: Host + 'static> Driver<H> {
         if let Some((_, at_us)) = &self.again {
             if now.mono_us >= *at_us {
                 let (write, _) = self.again.take().expect("it was just there");
-                self.start_writing(write);
+                self.start_writing(LogWrite { begun_us: now.mono_us, ..write });
             }
             return;
         }
@@ -290,7 +294,7 @@ impl<H: Host + 'static> Driver<H> {
         let sync = shard.storage.closed.iter().any(|(_, sync)| *sync);
         let upto = shard.storage.closed.back().map(|(epoch, _)| *epoch);
         shard.storage.closed.clear();
-        self.start_writing(LogWrite { sealed, file, at, bytes, upto, sync });
+        self.start_writing(LogWrite { sealed, file, at, bytes, upto, sync, begun_us: now.mono_us });
     }
 
     /// The log goes to this file from the next cut that switches on.
@@ -320,6 +324,13 @@ impl<H: Host + 'static> Driver<H> {
     fn log_written(&mut self, shard: &mut Shard, now: Now, written: LogWritten<FileOf<H>>) {
         self.log_busy = false;
         let LogWritten { write, error } = written;
+        // As clients see it: until the loop has heard of it.
+        let event = match (write.sync, shard.config.appendfsync) {
+            (true, AppendFsync::Always) => Event::AofFsyncAlways,
+            (true, _) => Event::AofFsync,
+            (false, _) => Event::AofWrite,
+        };
+        shard.note_latency(event, now.mono_us.saturating_sub(write.begun_us));
         if self.log.is_none() {
             // It was closed meanwhile, and nobody counts on it.
             return;
@@ -372,7 +383,12 @@ impl<H: Host + 'static> Driver<H> {
             return false;
         }
         let full = pieces.waiting_bytes.get() >= SNAPSHOT_QUEUE_BYTES;
+        let begun_ns = if shard.config.latency_monitor_threshold > 0 { (shard.clock_ns)() } else { 0 };
         let progress = if full { SnapshotProgress::More } else { shard.snapshot_step(SLICE) };
+        if begun_ns > 0 {
+            let took_us = (shard.clock_ns)().saturating_sub(begun_ns) / 1000;
+            shard.note_latency(Event::SnapshotSlice, took_us);
+        }
         let over = progress == SnapshotProgress::Done;
         if over || shard.snapshot_waiting_bytes() >= SNAPSHOT_PIECE_BYTES {
             for piece in shard.take_snapshot_output() {

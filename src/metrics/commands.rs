@@ -1,8 +1,8 @@
 //! Calls, time and latency of each command on one shard, for INFO commandstats and latencystats.
 //!
-//! Reading a clock before and after every command would cost as much as a short command itself. The event loop reads it
-//! when the command changes and when a batch ends: a *run* of equal commands is timed as a whole and counted as that many
-//! calls of the mean duration. Totals are exact; within a run the histogram sees the mean.
+//! Reading a clock before and after every command would cost as much as a short command itself. A *run* of equal commands that are
+//! known to be short is timed as a whole and counted as that many calls of the mean duration; every other command is timed alone
+//! (`shard::timing`). Totals are exact; within a run the histogram sees the mean.
 
 use hdrhistogram::Histogram;
 

@@ -6,10 +6,13 @@
 //! Absent on purpose: atomics and locks (nothing here is shared), and any clock.
 
 mod commands;
+pub mod hot_keys;
+pub mod latency;
 mod rate;
+pub mod slowlog;
 
 pub use commands::{CommandId, CommandStats, CommandTimes, LATENCY_NS_MAX};
-pub use rate::{Rate, RateSample};
+pub use rate::{Rate, RateSample, Recent};
 
 use std::collections::BTreeMap;
 
@@ -44,6 +47,14 @@ pub struct ShardMetrics {
     pub expired_fields: u64,
     /// Active expiry cycles that stopped at their budget with work left.
     pub expire_cycles_capped: u64,
+    /// Time that active expiry cycles took, microseconds.
+    pub expire_cycles_us: u64,
+    /// Payloads of DUMP that were checked in depth.
+    pub payloads_checked: u64,
+    /// Times that bytes came from a socket.
+    pub reads: u64,
+    /// Times that bytes were handed to a socket.
+    pub writes: u64,
     /// Changes to the keyspace since the last save: not reset by CONFIG RESETSTAT.
     pub changes: u64,
     /// Failed AUTH and HELLO attempts.
@@ -56,6 +67,16 @@ pub struct ShardMetrics {
     pub loop_turns: u64,
     /// Time spent outside waiting, in microseconds. A turn that found nothing to do does not count.
     pub loop_busy_us: u64,
+    /// Messages that the last turn found in the mailboxes, of those turns that found any.
+    pub mailbox: u64,
+    /// Whether the core slept before this turn.
+    pub slept: bool,
+    /// The most that any turn found there.
+    pub mailbox_max: u64,
+    /// The largest query buffer of a client, bytes.
+    pub input_max: Recent,
+    /// The most that waited for a client to read it, bytes.
+    pub output_max: Recent,
     /// Per-command calls, time and latency histograms.
     pub commands: CommandStats,
     /// Commands per second over the last samples. Not summed by time, but by value.
@@ -64,6 +85,10 @@ pub struct ShardMetrics {
     pub input_rate: Rate,
     /// Output bytes per second.
     pub output_rate: Rate,
+    /// Turns of the event loop per second.
+    pub turn_rate: Rate,
+    /// Microseconds per second that the event loop works.
+    pub busy_rate: Rate,
 }
 
 /// Distinct error codes kept apart. Redis caps the table too, since a script may invent codes.
@@ -97,6 +122,21 @@ impl ShardMetrics {
         self.ops_rate.sample(mono_us, self.commands_processed);
         self.input_rate.sample(mono_us, self.net_input_bytes);
         self.output_rate.sample(mono_us, self.net_output_bytes);
+        self.turn_rate.sample(mono_us, self.loop_turns);
+        self.busy_rate.sample(mono_us, self.loop_busy_us);
+        self.input_max.turn(mono_us);
+        self.output_max.turn(mono_us);
+    }
+
+    /// A turn has found so many messages.
+    pub fn found_mail(&mut self, messages: u64) {
+        self.mailbox = messages;
+        self.mailbox_max = self.mailbox_max.max(messages);
+    }
+
+    /// The share of its time that the event loop works, of about the last second.
+    pub fn busy_share(&self, mono_us: u64) -> f64 {
+        (self.busy_rate.per_second(mono_us) / 1e6).min(1.0)
     }
 
     /// A copy for another core; latency histograms are large and only taken along if they are asked for.
@@ -107,6 +147,8 @@ impl ShardMetrics {
             ops_rate: self.ops_rate.clone(),
             input_rate: self.input_rate.clone(),
             output_rate: self.output_rate.clone(),
+            turn_rate: self.turn_rate.clone(),
+            busy_rate: self.busy_rate.clone(),
             ..*self
         }
     }
@@ -129,12 +171,20 @@ impl ShardMetrics {
         self.expired_keys += other.expired_keys;
         self.expired_fields += other.expired_fields;
         self.expire_cycles_capped += other.expire_cycles_capped;
+        self.expire_cycles_us += other.expire_cycles_us;
+        self.payloads_checked += other.payloads_checked;
+        self.reads += other.reads;
+        self.writes += other.writes;
         self.changes += other.changes;
         self.auth_failures += other.auth_failures;
         self.hops_out += other.hops_out;
         self.hops_in += other.hops_in;
         self.loop_turns += other.loop_turns;
         self.loop_busy_us += other.loop_busy_us;
+        self.mailbox += other.mailbox;
+        self.mailbox_max = self.mailbox_max.max(other.mailbox_max);
+        self.input_max.absorb(other.input_max);
+        self.output_max.absorb(other.output_max);
         self.commands.absorb(&other.commands);
     }
 }

@@ -53,6 +53,45 @@ impl Rate {
     }
 }
 
+/// How long a maximum is remembered, at least; twice as long at most. Microseconds; about as in Redis.
+const RECENT_US: u64 = 4_000_000;
+
+/// The largest value of the last few seconds.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Recent {
+    now: u64,
+    before: u64,
+    since_us: u64,
+}
+
+impl Recent {
+    /// Takes note of a value.
+    #[inline]
+    pub fn note(&mut self, value: u64) {
+        if value > self.now {
+            self.now = value;
+        }
+    }
+
+    /// Time passes.
+    pub fn turn(&mut self, mono_us: u64) {
+        if mono_us > self.since_us + RECENT_US {
+            self.before = if mono_us > self.since_us + 2 * RECENT_US { 0 } else { self.now };
+            (self.now, self.since_us) = (0, mono_us);
+        }
+    }
+
+    /// The largest.
+    pub fn max(self) -> u64 {
+        self.now.max(self.before)
+    }
+
+    /// Takes in another shard's.
+    pub fn absorb(&mut self, other: Recent) {
+        self.note(other.max());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +120,19 @@ mod tests {
         r.sample(100_000, 100);
         assert!(r.per_second(200_000) > 0.0);
         assert_eq!(r.per_second(5_000_000), 0.0);
+    }
+
+    #[test]
+    fn a_recent_maximum_is_forgotten_after_a_while() {
+        let mut recent = Recent::default();
+        recent.turn(RECENT_US + 1);
+        recent.note(9);
+        recent.turn(2 * RECENT_US + 2);
+        assert_eq!(recent.max(), 9);
+        recent.note(3);
+        recent.turn(3 * RECENT_US + 3);
+        assert_eq!(recent.max(), 3);
+        recent.turn(9 * RECENT_US);
+        assert_eq!(recent.max(), 0, "nothing came for long");
     }
 }

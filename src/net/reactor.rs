@@ -24,6 +24,7 @@ use crate::dispatch::{Delivery, Engine};
 use crate::durability::conductor;
 use crate::durability::driver::Driver;
 use crate::durability::host::ShardHost;
+use crate::metrics::latency::Event;
 use crate::rt::buffers::BufferRing;
 use crate::rt::clock::Clock;
 use crate::rt::mesh::{Endpoint, Mail};
@@ -163,6 +164,7 @@ impl Reactor {
         loop {
             let now = self.clock.now();
             self.engine.begin_turn(now);
+            self.engine.shard.metrics.slept = self.parker.slept();
             let mut events = 0;
             self.handshakes.begin_turn(self.engine.shard.config.max_new_tls_connections_per_cycle);
             if !self.handshakes.is_idle() {
@@ -172,11 +174,16 @@ impl Reactor {
                 self.complete(completion);
                 events += 1;
             }
+            let mut messages = 0;
             for _ in 0..MESSAGES_PER_TURN {
                 let Some((from, mail)) = self.endpoint.next() else { break };
                 self.deliver(from, mail);
-                events += 1;
+                messages += 1;
             }
+            if messages > 0 {
+                self.engine.shard.metrics.found_mail(messages);
+            }
+            events += messages;
             let more_to_run = self.engine.run_waiting();
             let timers_busy = self.timers.run(&mut self.engine, now, &self.clock);
             if self.acceptor.as_ref().and_then(|a| a.retry_at_us).is_some_and(|at| at <= now.mono_us) {
@@ -203,7 +210,9 @@ impl Reactor {
                 memory::note_peak(now.mono_us);
             }
             if events > 0 {
-                metrics.loop_busy_us += self.clock.mono_us().saturating_sub(now.mono_us);
+                let busy_us = self.clock.mono_us().saturating_sub(now.mono_us);
+                metrics.loop_busy_us += busy_us;
+                self.engine.shard.note_latency(Event::EventLoop, busy_us);
             }
             if now.mono_us >= self.count_from_us {
                 self.count_from_us = now.mono_us + COUNT_US;
@@ -381,7 +390,9 @@ impl Reactor {
                 session.closing = Closing::Now;
             }
             if ok {
-                self.engine.shard.metrics.net_output_bytes += sent as u64;
+                let metrics = &mut self.engine.shard.metrics;
+                metrics.net_output_bytes += sent as u64;
+                metrics.writes += 1;
             }
             let session = self.engine.shard.sessions.get(key).expect("it was just there");
             if more || !session.out.is_empty() || session.closing != Closing::No {
@@ -587,6 +598,7 @@ impl Reactor {
 
     fn flush_session(&mut self, key: SessionKey) {
         let mut working = false;
+        let mono_us = self.engine.shard.now.mono_us;
         let Some(session) = self.engine.shard.sessions.get_mut(key) else { return };
         let Some(connection) = self.connections[key.index as usize].as_mut() else { return };
         debug_assert_eq!(connection.key, key);
@@ -617,6 +629,7 @@ impl Reactor {
             // A reply that is being worked on has nothing to send yet.
             connection.sending = !bytes.is_empty() || !blobs.is_empty();
             let token = connection_token(key);
+            session.sends(bytes.len() + blobs.iter().map(|(_, blob)| blob.len()).sum::<usize>(), mono_us);
             if !connection.sending {
                 working = !session.out.is_empty();
             } else if blobs.is_empty() {

@@ -9,6 +9,7 @@ use crate::base::time::{Millis, Now};
 use crate::config::EventClass;
 use crate::dispatch::Engine;
 use crate::keyspace::Parts;
+use crate::metrics::latency::Event;
 use crate::rt::clock::Clock;
 use crate::rt::service;
 use crate::session::{Closing, Subscriptions};
@@ -140,6 +141,9 @@ impl Timers {
             }
             self.expire_db = (self.expire_db + 1) % databases;
         }
+        let took_us = clock.mono_us().saturating_sub(begun_us);
+        shard.metrics.expire_cycles_us += took_us;
+        shard.note_latency(Event::ExpireCycle, took_us);
         let pause = if behind { EXPIRE_PAUSE_US } else { 1_000_000 / u64::from(shard.config.hz.max(1)) };
         self.expire_from_us = clock.mono_us() + pause;
     }

@@ -132,6 +132,13 @@ impl<'a> Args<'a> {
         self.spans
     }
 
+    /// How long the command is on the wire, as an array of bulk strings.
+    pub fn encoded_bytes(&self) -> usize {
+        let digits = |n: usize| n.checked_ilog10().unwrap_or(0) as usize + 1;
+        let arg = |arg: &[u8]| "$\r\n\r\n".len() + digits(arg.len()) + arg.len();
+        "*\r\n".len() + digits(self.len()) + self.iter().map(arg).sum::<usize>()
+    }
+
     /// The blobs that spans name. A [`slice`](Args::slice) may name only some of them.
     #[inline]
     pub fn blobs(&self) -> &'a [Blob] {

@@ -49,6 +49,7 @@ pub struct Parker {
     /// When glommio last had a turn.
     round: Instant,
     eventfd: Option<Eventfd>,
+    slept: bool,
 }
 
 struct Eventfd {
@@ -62,7 +63,12 @@ struct Eventfd {
 impl Parker {
     /// `busy_poll`: how long to look for work before sleeping. Zero: not at all.
     pub fn new(busy_poll: Duration) -> Parker {
-        Parker { busy_poll, round: Instant::now(), eventfd: None }
+        Parker { busy_poll, round: Instant::now(), eventfd: None, slept: false }
+    }
+
+    /// Whether it slept the last time.
+    pub fn slept(&self) -> bool {
+        self.slept
     }
 
     /// Changes the time spent looking for work before sleeping.
@@ -76,6 +82,7 @@ impl Parker {
     /// Errors: those of `io_uring_enter` that are not part of normal life; the shard cannot go on.
     pub async fn park(&mut self, ring: &mut Ring, inbox: &impl Inbox, timeout: Option<Duration>) -> io::Result<()> {
         let hurry = timeout == Some(Duration::ZERO);
+        self.slept = false;
         if background::take_call() {
             return ring.poll();
         }
@@ -96,6 +103,7 @@ impl Parker {
             return ring.poll();
         }
         let result = ring.wait(timeout);
+        self.slept = true;
         inbox.awake();
         result
     }
@@ -128,6 +136,7 @@ impl Parker {
         if !ring.is_ready() && inbox.announce_sleep() {
             eventfd.wait(timeout.map_or(NAP_MAX, |timeout| timeout.min(NAP_MAX))).await;
             inbox.awake();
+            self.slept = true;
             self.round = Instant::now();
         }
         ring.announce(false);

@@ -341,7 +341,8 @@ async fn shard_main(id: ShardId, seed: Seed) -> bool {
             })
         }),
     });
-    let shard = reactor.run().await;
+    // Boxed: what a core is made of is too large to be moved about on the stack.
+    let shard = Box::pin(reactor.run()).await;
     let went_well = shard.stop != Stop::Failed;
     // Exit is next: giving every key's memory back one by one would only delay it.
     std::mem::forget(shard);

@@ -149,6 +149,8 @@ pub struct Session {
     pub closing: Closing,
     /// The peer will send no more: when what it has sent is run, the connection is closed after the replies.
     pub ended: bool,
+    /// The largest piece of output of late, and since when, monotonic microseconds.
+    pub output_peak: (usize, u64),
     /// Commands it has run.
     pub commands: u64,
     /// Bytes received from it.
@@ -201,6 +203,12 @@ pub struct Session {
 /// queued between shards is bounded by the number of connections.
 pub const BATCHES_IN_FLIGHT_MAX: usize = 16;
 
+/// Input that is taken in while a connection's commands have to wait; past it the socket is not read. Bytes.
+pub const INPUT_BYTES_WAITING_MAX: usize = 1024 * 1024;
+
+/// How long the largest piece of output is remembered. Microseconds; as in Redis.
+const OUTPUT_PEAK_US: u64 = 5_000_000;
+
 impl Session {
     /// A session for a connection that was just accepted.
     pub fn new(key: SessionKey, id: u64, fd: i32, peer: String, local: String, unix: bool, now: Now) -> Session {
@@ -232,6 +240,7 @@ impl Session {
             last_command: None,
             closing: Closing::No,
             ended: false,
+            output_peak: (0, 0),
             commands: 0,
             input_bytes: 0,
             output_bytes: 0,
@@ -289,6 +298,15 @@ impl Session {
             + self.big.as_ref().map_or(0, |b| b.allocated_bytes())
             + self.transaction.as_ref().map_or(0, |t| t.bytes)
             + self.pending.iter().map(Pending::bytes_away).sum::<usize>()
+    }
+
+    /// So many bytes are handed to the socket for it.
+    #[inline]
+    pub fn sends(&mut self, bytes: usize, mono_us: u64) {
+        let (peak, since_us) = &mut self.output_peak;
+        if bytes > *peak || mono_us.saturating_sub(*since_us) > OUTPUT_PEAK_US {
+            (*peak, *since_us) = (bytes, mono_us);
+        }
     }
 
     /// Bytes of replies held in memory for it.

@@ -195,6 +195,11 @@ impl<'a> ReadCx<'a> {
         self.cx.db
     }
 
+    /// A payload is checked in depth; counted.
+    pub fn note_payload(&mut self) {
+        self.cx.metrics.payloads_checked += 1;
+    }
+
     /// The settings in force.
     pub fn config(&self) -> &Config {
         self.cx.config

@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use super::Shard;
 use super::cx::DataFn;
 use super::reservations::{Claims, Order, TxnId};
+use super::timing::Slow;
 use crate::base::{DbIndex, Epoch, ShardId};
 use crate::metrics::CommandId;
 use crate::resp::{Args, OwnedArgs};
@@ -160,6 +161,10 @@ pub struct BatchCommand {
     pub touch: bool,
     /// Whether it is a part of a command that its own shard counts.
     pub part: bool,
+    /// Whether it is known to be short: see [`super::timing`].
+    pub brief: bool,
+    /// In a transaction: of which of its split commands this is a piece.
+    pub split: Option<u16>,
     /// Finds the keys that it reads, if they are to be remembered for the client (CLIENT TRACKING).
     pub remember: Option<KeysFn>,
 }
@@ -191,6 +196,10 @@ pub struct Batch {
     pub fences: u32,
     /// The epoch of the log that is safe before the replies are sent to a client that waits for that.
     pub need: Epoch,
+    /// Commands that were slow.
+    pub slow: Vec<Slow>,
+    /// How long pieces of split commands took, nanoseconds.
+    pub split_ns: Vec<(u16, u64)>,
 }
 
 /// A batch whose buffers grew past this is not kept for reuse. Bytes.
@@ -227,6 +236,8 @@ impl Batch {
         self.ends.clear();
         self.fences = 0;
         self.need = 0;
+        self.slow.clear();
+        self.split_ns.clear();
         self.args.allocated_bytes() + self.reply.allocated_bytes() <= SPARE_BYTES_MAX && self.commands.capacity() <= 512
     }
 }

@@ -18,6 +18,7 @@ pub mod slots;
 pub mod snapshot;
 pub mod storage;
 pub mod subscribers;
+pub mod timing;
 pub mod tracked;
 pub mod waiters;
 pub mod watched;
@@ -30,11 +31,14 @@ use crate::base::time::{Millis, Now};
 use crate::base::{DbIndex, ShardId};
 use crate::config::Config;
 use crate::keyspace::{Db, Keyspace};
+use crate::metrics::hot_keys::{Cost, HotKeys};
+use crate::metrics::latency::LatencyMonitor;
+use crate::metrics::slowlog::{NumberedLog, SlowLog};
 use crate::metrics::{CommandId, ShardMetrics};
 use crate::pubsub::PubSub;
 use crate::resp::Args;
 use crate::resp::Reply;
-use crate::rt::crash::{self, Trace};
+use crate::rt::crash;
 use crate::rt::socket::TcpDoors;
 use crate::session::{SessionKey, Sessions};
 use crate::tracking::{Client, Fence, HeldReply, Tracking};
@@ -42,10 +46,11 @@ use access::AccessPolicy;
 use cx::{DataCx, DataFn, Observers};
 use effects::Effects;
 use events::KeyEvents;
-use message::Batch;
+use message::{Batch, KeysFn};
 use reservations::{Order, Reservations, TxnId};
 use slots::SlotMap;
 use storage::Storage;
+use timing::{Run, Slow};
 use waiters::{WaitEvent, Waiters};
 use watched::Watched;
 
@@ -111,6 +116,18 @@ pub struct Shard {
     pub config_version: u64,
     /// The counts.
     pub metrics: ShardMetrics,
+    /// Commands of this shard's clients that were slow.
+    pub slowlog: SlowLog,
+    /// On shard 0: those of all shards that somebody has looked at.
+    pub numbered_slowlog: NumberedLog,
+    /// When something held this core up.
+    pub latency: LatencyMonitor,
+    /// Which keys of this shard are used most.
+    pub hot_keys: HotKeys,
+    /// Finds the keys of a command. Given by whoever knows the table.
+    pub keys_of: KeysFn,
+    /// Plans of this core that wait for data until some time.
+    pub timeouts: usize,
     /// Random numbers of this shard.
     pub rng: Rng,
     /// The instant of this turn.
@@ -196,6 +213,12 @@ impl Shard {
             config: seed.config,
             config_version: 0,
             metrics: ShardMetrics::default(),
+            slowlog: SlowLog::default(),
+            numbered_slowlog: NumberedLog::default(),
+            latency: LatencyMonitor::default(),
+            hot_keys: HotKeys::new(seed.seed, seed.hasher),
+            keys_of: |_, _, _| (),
+            timeouts: 0,
             rng: Rng::seed(seed.seed),
             now: seed.now,
             about: seed.about,
@@ -261,6 +284,22 @@ impl Shard {
         args: Args<'_>,
         reply: &mut Reply,
     ) -> bool {
+        if self.hot_keys.looks() {
+            return self.run_and_look(f, id, db, touch, args, reply);
+        }
+        self.run_now(f, id, db, touch, args, reply)
+    }
+
+    #[inline]
+    fn run_now(
+        &mut self,
+        f: DataFn,
+        id: CommandId,
+        db: DbIndex,
+        touch: bool,
+        args: Args<'_>,
+        reply: &mut Reply,
+    ) -> bool {
         let mark = reply.mark();
         match f.call(self, db, touch, args, reply) {
             Ok(()) => true,
@@ -274,29 +313,67 @@ impl Shard {
         }
     }
 
+    /// As [`Shard::run`], for a command whose keys are counted.
+    #[cold]
+    fn run_and_look(
+        &mut self,
+        f: DataFn,
+        id: CommandId,
+        db: DbIndex,
+        touch: bool,
+        args: Args<'_>,
+        reply: &mut Reply,
+    ) -> bool {
+        if !self.hot_keys.tracks(self.now.millis().0) {
+            let done = self.run_now(f, id, db, touch, args, reply);
+            self.count_keys(id, db, args, None);
+            return done;
+        }
+        let (begun_ns, replied) = ((self.clock_ns)(), reply.total_bytes());
+        let done = self.run_now(f, id, db, touch, args, reply);
+        let ns = (self.clock_ns)().saturating_sub(begun_ns);
+        let bytes = args.encoded_bytes() + reply.total_bytes().saturating_sub(replied);
+        self.count_keys(id, db, args, Some(Cost { ns, bytes: bytes as u64 }));
+        done
+    }
+
+    fn count_keys(&mut self, id: CommandId, db: DbIndex, args: Args<'_>, cost: Option<Cost>) {
+        let (keys_of, now) = (self.keys_of, self.now);
+        self.hot_keys.counts(now.mono_us, now.millis().0, db, cost, |visit| keys_of(id, args, visit));
+    }
+
+    /// A command over several shards begins here: its keys count towards the load where its client is.
+    pub fn look_at(&mut self, id: CommandId, db: DbIndex, args: Args<'_>) {
+        if self.hot_keys.looks() {
+            self.count_keys(id, db, args, None);
+        }
+    }
+
     /// Runs commands of a batch and leaves the replies in it: as separate commands, after each of which waiters are served, or
     /// (`together`) as steps of one transaction, after which the caller has them served.
     pub fn run_batch(&mut self, batch: &mut Batch, commands: Range<usize>, together: bool) {
-        let Batch { home, session, seq, commands: all, args, reply, ends, fences, need, .. } = batch;
+        let Batch { home, session, seq, commands: all, args, reply, ends, fences, need, slow, split_ns, .. } = batch;
         let client = session.map(|session| Client { home: *home, session });
         let fence = session.map(|session| Fence { home: *home, reply: HeldReply::Batch { session, seq: *seq } });
         let (clock_ns, latency) = (self.clock_ns, self.config.latency_tracking);
         // Parts of one command are timed with it, by whoever started it.
         let timed = !together || all[commands.clone()].iter().any(|command| !command.part);
-        let mut run = Run::begin(if timed { clock_ns() } else { 0 }, crash::trace(self.id));
+        let mut run = Run::begin(if timed { clock_ns() } else { 0 }, &self.config, crash::trace(self.id));
         let unit = if together { self.begin_step(None) } else { None };
-        for command in &all[commands] {
-            let args = args.command(command.first, command.argc);
+        let end = commands.end;
+        for at in commands {
+            let command = &all[at];
+            let argv = args.command(command.first, command.argc);
             if timed {
-                run.enter(command.id, !command.part, &mut self.metrics, latency, clock_ns, args);
+                run.enter(command.id, command.brief, !command.part, &mut self.metrics, latency, clock_ns, argv);
             }
             reply.set_proto(command.proto);
             if !together {
                 self.tracking.actor = client;
             }
-            self.run(command.run, command.id, command.db, command.touch, args, reply);
+            self.run(command.run, command.id, command.db, command.touch, argv, reply);
             if let Some(keys) = command.remember {
-                self.remember(keys, command.id, args);
+                self.remember(keys, command.id, argv);
             }
             if !together {
                 self.tracking.actor = None;
@@ -307,6 +384,22 @@ impl Shard {
             }
             ends.push(reply.mark());
             self.metrics.commands_processed += u64::from(!command.part);
+            if timed && (run.is_due() || (at + 1 == end && run.is_open())) {
+                if let Some((id, ns)) = run.take_late() {
+                    let before = &all[at - 1];
+                    slow.push(Slow::new(id, ns, args.command(before.first, before.argc)));
+                }
+                let now_ns = clock_ns();
+                match command.split {
+                    // Whoever has split it adds its pieces up.
+                    Some(split) => split_ns.push((split, run.end_piece(&mut self.metrics, latency, now_ns))),
+                    None => {
+                        if let Some((id, ns)) = run.end(&mut self.metrics, latency, now_ns) {
+                            slow.push(Slow::new(id, ns, argv));
+                        }
+                    }
+                }
+            }
         }
         self.end_step(unit);
         if !together {
@@ -349,53 +442,5 @@ impl Shard {
         } else {
             self.told.push((to, Box::new(run)));
         }
-    }
-}
-
-/// Times runs of equal commands; see `metrics::commands` on why.
-#[derive(Clone, Copy)]
-pub struct Run {
-    started_ns: u64,
-    id: Option<CommandId>,
-    calls: u64,
-    trace: &'static Trace,
-}
-
-impl Run {
-    /// Starts at this time, with no command yet.
-    pub fn begin(now_ns: u64, trace: &'static Trace) -> Run {
-        Run { started_ns: now_ns, id: None, calls: 0, trace }
-    }
-
-    /// The next command begins. Reads the clock only if it is another command than the last.
-    #[inline]
-    pub fn enter(
-        &mut self,
-        id: CommandId,
-        counts: bool,
-        metrics: &mut ShardMetrics,
-        histogram: bool,
-        clock_ns: impl Fn() -> u64,
-        args: Args<'_>,
-    ) {
-        if self.id != Some(id) {
-            self.trace.note(id, args);
-            if self.id.is_some() {
-                let now_ns = clock_ns();
-                self.end(metrics, histogram, now_ns);
-                self.started_ns = now_ns;
-            }
-            self.id = Some(id);
-        }
-        self.calls += u64::from(counts);
-    }
-
-    /// The last run is over.
-    pub fn end(&mut self, metrics: &mut ShardMetrics, histogram: bool, now_ns: u64) {
-        if let Some(id) = self.id.take() {
-            metrics.commands.record_run(id, self.calls, now_ns.saturating_sub(self.started_ns), histogram);
-            self.calls = 0;
-        }
-        self.started_ns = now_ns;
     }
 }

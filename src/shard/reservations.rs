@@ -189,6 +189,11 @@ impl Reservations {
         self.entries.is_empty()
     }
 
+    /// How many transactions and commands have a place here, be it that they wait or that they hold keys.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether conflicts are respected (they are, unless a test says otherwise).
     pub fn enforce(&mut self, enforced: bool) {
         self.enforced = enforced;

@@ -43,6 +43,12 @@ impl SlotMap {
         (first(u32::from(shard.0)) as u16, (first(u32::from(shard.0) + 1) - 1) as u16)
     }
 
+    /// How many slots a shard owns.
+    pub fn slots_of(self, shard: ShardId) -> u32 {
+        let (first, last) = self.range(shard);
+        u32::from(last - first) + 1
+    }
+
     /// The shard that owns a key. With one shard nothing is hashed.
     #[inline]
     pub fn shard_of(self, key: &[u8]) -> ShardId {
@@ -73,6 +79,9 @@ mod tests {
             }
             let (min, max) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
             assert!(max - min <= 1, "{shards} shards: {min}..{max}");
+            for shard in map.all() {
+                assert_eq!(map.slots_of(shard), counts[usize::from(shard.0)] as u32, "{shards} shards, shard {shard}");
+            }
         }
     }
 

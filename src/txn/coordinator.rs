@@ -21,6 +21,7 @@ use crate::shard::cx::WriteCx;
 use crate::shard::message::{Answer, CallFn, Standing, TurnFn};
 use crate::shard::reservations::{Access, Claims, Order, TxnId};
 use crate::shard::slots::SlotMap;
+use crate::shard::timing::Slow;
 use crate::shard::waiters::WaitEvent;
 use crate::tracking::{Client, Fence, HeldReply};
 use crate::types::{DataType, Object};
@@ -86,6 +87,8 @@ struct Port {
     need: Epoch,
     /// Whether the plan's keys are reserved and it has its turn on all shards.
     held: bool,
+    /// Commands of a transaction that may have been slow.
+    slow: Vec<Slow>,
 }
 
 /// What a transaction claims, by shard, each shard once.
@@ -152,6 +155,11 @@ impl Coordinator {
     /// The plan's reply, as something that is held until invalidations have arrived.
     pub fn fence(&self) -> Fence {
         Fence { home: self.origin.shard, reply: HeldReply::Plan(self.origin.plan) }
+    }
+
+    /// Commands of the transaction that the plan is took so long; whoever drives it looks whether that was too long.
+    pub fn were_slow(&self, commands: impl IntoIterator<Item = Slow>) {
+        self.port.borrow_mut().slow.extend(commands);
     }
 
     /// Whether what the plan does now is isolated: its keys are reserved on all shards, be it by itself or by the transaction
@@ -569,6 +577,11 @@ impl Driver {
     /// The epoch of the log that must be safe before a client hears of the result that waits for that.
     pub fn need(&self) -> Epoch {
         self.port.borrow().need
+    }
+
+    /// Commands of the transaction that may have been slow.
+    pub fn take_slow(&mut self) -> Vec<Slow> {
+        std::mem::take(&mut self.port.borrow_mut().slow)
     }
 
     /// Whether the plan waits for data, and until when if there is a limit, monotonic microseconds.

@@ -116,6 +116,22 @@ def redis_cli_bigkeys_and_memkeys(server):
     assert "501 strings" in out, out
 
 
+@case(args=["--maxmemory-policy", "allkeys-lfu"])
+def redis_cli_hotkeys(server):
+    fill(server, 50)
+    out = cli(server, "--hotkeys")
+    assert "Sampled 50 keys in the keyspace!" in out, out
+
+
+@case(args=["--slowlog-log-slower-than", "0", "--latency-monitor-threshold", "1"])
+def redis_cli_reads_the_logs_of_slow_things(server):
+    fill(server, 50)
+    assert "SET" in cli(server, "--no-raw", "SLOWLOG", "GET", "5")
+    assert int(cli(server, "SLOWLOG", "LEN")) >= 50
+    cli(server, "LATENCY", "DOCTOR")
+    cli(server, "LATENCY", "LATEST")
+
+
 @case()
 def redis_cli_latency(server):
     done = subprocess.Popen(

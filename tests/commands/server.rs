@@ -391,7 +391,16 @@ fn shutdown_closes_without_a_reply_and_ends_the_process() {
 fn containers_help() {
     on_own_servers(&[], |server| {
         let mut client = server.connect();
-        for line in ["CLIENT HELP", "COMMAND HELP", "CONFIG HELP", "LATENCY HELP", "MEMORY HELP", "OBJECT HELP"] {
+        for line in [
+            "CLIENT HELP",
+            "COMMAND HELP",
+            "CONFIG HELP",
+            "HOTKEYS HELP",
+            "LATENCY HELP",
+            "MEMORY HELP",
+            "OBJECT HELP",
+            "SLOWLOG HELP",
+        ] {
             let container = line.split(' ').next().unwrap();
             let lines = texts(&client.line(line));
             let title = format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");

@@ -25,7 +25,6 @@ const INFO_DIFFERENCES: &[(&str, &str, &str)] = &[
     ("command|getkeysandflags", "arity", "as GETKEYS"),
     ("config|resetstat", "tips", "as in 7.2"),
     ("config|rewrite", "tips", "as in 7.2"),
-    ("latency", "subcommands", "no DOCTOR and GRAPH without a latency monitor"),
     ("latency|reset", "tips", "as in 7.2"),
     ("memory", "subcommands", "no MALLOC-STATS, PURGE and STATS yet"),
     ("msetnx", "tips", "as in 7.4: parts that fail apart cannot be summed up"),

@@ -104,6 +104,12 @@ pub const DIFFERENCES: &[Difference] = &[
         how: How::NotSent,
     },
     Difference {
+        name: "HOTKEYS, SHARDS",
+        reason: "a later command (Redis 8.6), and one of our own; their behaviour tests stand alone",
+        concerns: |argv| is(argv, 0, "hotkeys") || is(argv, 0, "shards"),
+        how: How::NotSent,
+    },
+    Difference {
         name: "fields that expire",
         reason: "later commands (Redis 7.4 and 8) that redis-server 7.0 does not have; their behaviour tests stand alone",
         concerns: |argv| {

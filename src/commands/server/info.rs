@@ -13,7 +13,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::{NONDETERMINISTIC, REDIS_VERSION, SERVER, memory::data_bytes};
+use super::shards::ShardView;
+use super::{NONDETERMINISTIC, REDIS_VERSION, SERVER};
 use crate::base::time::Now;
 use crate::base::{Epoch, ShardId, size};
 use crate::commands::table::{Flags, Row, Run, table};
@@ -137,8 +138,8 @@ struct DbCounts {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct ClientCounts {
     connected: u64,
-    input_max: u64,
-    output_max: u64,
+    /// Those that wait for data until some time.
+    timeouts: u64,
     memory: u64,
     blocked: u64,
     subscribers: u64,
@@ -166,12 +167,12 @@ struct FileCounts {
 }
 
 /// What one shard tells.
-struct Part {
-    shard: ShardId,
+pub struct Part {
+    /// What the shard says of itself.
+    pub view: ShardView,
     storage: FileCounts,
     clients: ClientCounts,
     dbs: Vec<DbCounts>,
-    data: u64,
     dropped: u64,
     packed: PackedCount,
     /// Names that clients listen to, by kind; each is counted on the first shard that has a subscriber.
@@ -182,6 +183,7 @@ struct Part {
     ops_per_sec: f64,
     input_per_sec: f64,
     output_per_sec: f64,
+    turns_per_sec: f64,
 }
 
 impl Part {
@@ -192,10 +194,9 @@ impl Part {
             let (keys, on_absence) = shard.waiters.keys();
             clients.blocking_keys = (keys as u64, on_absence as u64);
             clients.watched_keys = shard.watched.len() as u64;
+            clients.timeouts = shard.timeouts as u64;
             for session in shard.sessions.iter() {
                 let (input, output) = (session.input_held() as u64, session.output_held() as u64);
-                clients.input_max = clients.input_max.max(input);
-                clients.output_max = clients.output_max.max(output);
                 clients.blocked += u64::from(session.blocked.is_some());
                 clients.subscribers += u64::from(session.subscriptions.any());
                 clients.tracked += u64::from(session.tracking.is_some());
@@ -211,7 +212,7 @@ impl Part {
         });
         let storage = &shard.storage;
         Part {
-            shard: shard.id,
+            view: ShardView::of(shard),
             storage: FileCounts {
                 unsaved: shard.unsaved_changes(),
                 log: storage.log_bytes + storage.base_bytes,
@@ -221,7 +222,6 @@ impl Part {
             },
             clients,
             dbs: dbs.collect(),
-            data: data_bytes(&shard.keyspace),
             packed: shard.keyspace.packed(),
             dropped: shard.dropped.iter().map(|db| db.len() as u64).sum(),
             remembered: [shard.tracking.keys_len(), shard.tracking.items_len(), shard.tracking.prefixes_len()]
@@ -232,12 +232,13 @@ impl Part {
             ops_per_sec: metrics.ops_rate.per_second(mono_us),
             input_per_sec: metrics.input_rate.per_second(mono_us),
             output_per_sec: metrics.output_rate.per_second(mono_us),
+            turns_per_sec: metrics.turn_rate.per_second(mono_us),
         }
     }
 }
 
-/// All shards together, and what concerns the process as a whole.
-struct Report {
+/// All shards together, and what concerns the process as a whole. Made on the core that asks; whoever renders it may do so elsewhere.
+pub struct Report {
     now: Now,
     about: Arc<About>,
     config: Config,
@@ -262,7 +263,17 @@ fn info(coordinator: Coordinator, args: OwnedArgs) -> Plan {
     Box::pin(async move {
         let wanted = wanted(args.as_args());
         let walk_clients = wanted.contains(&S::Clients) || wanted.contains(&S::Memory);
-        let latencies = wanted.contains(&S::Latencystats);
+        let report = Report::collect(&coordinator, walk_clients, wanted.contains(&S::Latencystats)).await;
+        let text = report.render(&wanted);
+        let mut reply = coordinator.reply();
+        reply.verbatim("txt", text.as_bytes());
+        Ok(reply)
+    })
+}
+
+impl Report {
+    /// Asks all shards. Clients are looked at one by one, and histograms copied, only if that is wanted.
+    pub async fn collect(coordinator: &Coordinator, walk_clients: bool, latencies: bool) -> Report {
         let home = coordinator.origin().shard;
         let told = coordinator
             .call_all(move |shard| {
@@ -278,15 +289,9 @@ fn info(coordinator: Coordinator, args: OwnedArgs) -> Plan {
             common = common.or(told);
         }
         let (config, about, status) = common.expect("the home shard is among all shards");
-        let report = Report::new(coordinator.origin().now, about, config, status, parts, coordinator.node());
-        let text = report.render(&wanted);
-        let mut reply = coordinator.reply();
-        reply.verbatim("txt", text.as_bytes());
-        Ok(reply)
-    })
-}
+        Report::new(coordinator.origin().now, about, config, status, parts, coordinator.node())
+    }
 
-impl Report {
     fn new(
         now: Now,
         about: Arc<About>,
@@ -295,15 +300,14 @@ impl Report {
         mut parts: Vec<Part>,
         node: Option<ShardId>,
     ) -> Report {
-        let data = parts.iter().map(|part| part.data).sum();
-        parts.retain(|part| node.is_none_or(|node| node == part.shard));
+        let data = parts.iter().map(|part| part.view.memory).sum();
+        parts.retain(|part| node.is_none_or(|node| node.0 == part.view.shard));
         let mut metrics = ShardMetrics::default();
         let mut clients = ClientCounts::default();
         for part in &parts {
             metrics.absorb(&part.metrics);
             clients.connected += part.clients.connected;
-            clients.input_max = clients.input_max.max(part.clients.input_max);
-            clients.output_max = clients.output_max.max(part.clients.output_max);
+            clients.timeouts += part.clients.timeouts;
             clients.memory += part.clients.memory;
             clients.watching += part.clients.watching;
             clients.watched_keys += part.clients.watched_keys;
@@ -409,13 +413,13 @@ impl Report {
         text.field("connected_clients", self.clients.connected);
         text.field("cluster_connections", 0);
         text.field("maxclients", self.config.maxclients);
-        text.field("client_recent_max_input_buffer", self.clients.input_max);
-        text.field("client_recent_max_output_buffer", self.clients.output_max);
+        text.field("client_recent_max_input_buffer", self.metrics.input_max.max());
+        text.field("client_recent_max_output_buffer", self.metrics.output_max.max());
         text.field("blocked_clients", self.clients.blocked);
         text.field("tracking_clients", self.clients.tracked);
         text.field("pubsub_clients", self.clients.subscribers);
         text.field("watching_clients", self.clients.watching);
-        text.field("clients_in_timeout_table", 0);
+        text.field("clients_in_timeout_table", self.clients.timeouts);
         text.field("total_watched_keys", self.clients.watched_keys);
         text.field("total_blocking_keys", self.clients.blocking_keys.0);
         text.field("total_blocking_keys_on_nokey", self.clients.blocking_keys.1);
@@ -552,9 +556,11 @@ impl Report {
         text.line("sync_full:0\r\nsync_partial_ok:0\r\nsync_partial_err:0");
         text.field("expired_subkeys", m.expired_fields);
         text.field("expired_keys", m.expired_keys);
+        // Keys are found by when they are due, not by sampling: those that are due and there are the next to go.
         text.field("expired_stale_perc", "0.00");
         text.field("expired_time_cap_reached_count", m.expire_cycles_capped);
-        text.line("expire_cycle_cpu_milliseconds:0\r\nevicted_keys:0\r\nevicted_clients:0\r\nevicted_scripts:0");
+        text.field("expire_cycle_cpu_milliseconds", m.expire_cycles_us / 1000);
+        text.line("evicted_keys:0\r\nevicted_clients:0\r\nevicted_scripts:0");
         text.line("total_eviction_exceeded_time:0\r\ncurrent_eviction_exceeded_time:0");
         text.field("keyspace_hits", m.keyspace_hits);
         text.field("keyspace_misses", m.keyspace_misses);
@@ -574,7 +580,12 @@ impl Report {
         text.field("tracking_total_prefixes", self.parts.first().map_or(0, |part| part.remembered[2]));
         text.field("unexpected_error_replies", 0);
         text.field("total_error_replies", m.error_replies);
-        text.field("dump_payload_sanitizations", 0);
+        text.field("dump_payload_sanitizations", m.payloads_checked);
+        text.field("total_reads_processed", m.reads);
+        text.field("total_writes_processed", m.writes);
+        // Every shard does its own input and output, with buffers that have no fixed size.
+        text.line("io_threaded_reads_processed:0\r\nio_threaded_writes_processed:0");
+        text.line("reply_buffer_shrinks:0\r\nreply_buffer_expands:0");
         text.field("client_query_buffer_limit_disconnections", m.query_buffer_disconnects);
         text.field("client_output_buffer_limit_disconnections", m.output_buffer_disconnects);
         text.field("acl_access_denied_auth", m.auth_failures);
@@ -583,6 +594,11 @@ impl Report {
         text.field("eventloop_duration_sum", m.loop_busy_us);
         let command_ns: u64 = table().all().filter_map(|c| m.commands.get(c.id)).map(|t| t.ns).sum();
         text.field("eventloop_duration_cmd_sum", command_ns / 1000);
+        let turns = sum(|p| p.turns_per_sec);
+        let busy_us: f64 = self.parts.iter().map(|p| p.view.busy_share * 1e6).sum();
+        text.field("instantaneous_eventloop_cycles_per_sec", turns.round() as u64);
+        let each_us = if turns > 0.0 { busy_us / turns } else { 0.0 };
+        text.field("instantaneous_eventloop_duration_usec", each_us.round() as u64);
     }
 
     fn replication(&self, text: &mut Text) {
@@ -601,24 +617,10 @@ impl Report {
         }
     }
 
-    /// Hops out are commands and calls sent to other shards, hops in those that came from them.
+    /// A line for each core; [`ShardView`] tells what its fields are.
     fn shards(&self, text: &mut Text) {
-        for part in &self.parts {
-            let (keys, expires) = part.dbs.iter().fold((0, 0), |(k, e), db| (k + db.keys, e + db.expires));
-            let m = &part.metrics;
-            text.line(&format!(
-                "shard{}:clients={},keys={keys},expires={expires},bytes={},ops_per_sec={},commands={},hops_in={},hops_out={},\
-                 turns={},busy_usec={}",
-                part.shard.0,
-                part.clients.connected,
-                part.data,
-                part.ops_per_sec.round() as u64,
-                m.commands_processed,
-                m.hops_in,
-                m.hops_out,
-                m.loop_turns,
-                m.loop_busy_us,
-            ));
+        for Part { view, .. } in &self.parts {
+            text.line(&format!("shard{}:{}", view.shard, view.line()));
         }
     }
 
@@ -735,8 +737,27 @@ mod tests {
         let mut metrics = ShardMetrics { keyspace_hits: 10, ..ShardMetrics::default() };
         metrics.commands.record_run(table().find(b"ping").unwrap().id, 4, 8_000, true);
         metrics.count_error("ERR");
+        let view = ShardView {
+            shard,
+            slots: 8192,
+            keys: 3,
+            expires: 1,
+            memory: 100,
+            clients: 3,
+            ops_per_sec: 5,
+            commands: 0,
+            hops: (0, 0),
+            mailbox: (0, 0),
+            transactions: 0,
+            turns: (0, 0),
+            busy_share: 0.25,
+            asleep: true,
+            state: "serving",
+            snapshot: "idle",
+            log: "off",
+        };
         Part {
-            shard: ShardId(shard),
+            view,
             storage: FileCounts::default(),
             clients: ClientCounts { connected: 3, ..ClientCounts::default() },
             dbs: vec![
@@ -744,7 +765,6 @@ mod tests {
                 DbCounts::default(),
                 DbCounts { keys: 1, ..DbCounts::default() },
             ],
-            data: 100,
             dropped: 0,
             packed: PackedCount::default(),
             names: [0; 3],
@@ -753,6 +773,7 @@ mod tests {
             ops_per_sec: 5.0,
             input_per_sec: 512.0,
             output_per_sec: 0.0,
+            turns_per_sec: 0.0,
         }
     }
 

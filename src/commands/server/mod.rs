@@ -1,5 +1,5 @@
-//! Commands about the server as a whole. Rows first; INFO, CONFIG, DEBUG, FLUSHALL, LATENCY and MEMORY have files of their own
-//! beside this one, COMMAND and LOLWUT next to it.
+//! Commands about the server as a whole. Rows first; INFO, CONFIG, DEBUG, FLUSHALL, HOTKEYS, LATENCY, MEMORY, SHARDS and SLOWLOG
+//! have files of their own beside this one, COMMAND and LOLWUT next to it.
 //!
 //! What concerns all shards is a plan: it asks each for a copy of what it knows, or has each do its part, and puts the answers
 //! together on the core of the connection that asked.
@@ -7,9 +7,12 @@
 mod config;
 mod debug;
 mod flush;
+mod hot_keys;
 mod info;
 mod latency;
 mod memory;
+mod shards;
+mod slowlog;
 
 use super::docs::Group;
 use super::persistence::shut_down;
@@ -47,6 +50,7 @@ pub const ROWS: &[Row] = &[
     debug::ROW,
     flush::FLUSHALL,
     flush::FLUSHDB,
+    hot_keys::ROW,
     info::ROW,
     latency::ROW,
     memory::ROW,
@@ -59,6 +63,7 @@ pub const ROWS: &[Row] = &[
         run: Run::Session(role),
         ..SERVER
     },
+    shards::ROW,
     Row {
         name: "shutdown",
         usage: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
@@ -74,6 +79,7 @@ pub const ROWS: &[Row] = &[
         run: Run::Server(shutdown),
         ..SERVER
     },
+    slowlog::ROW,
     Row {
         name: "swapdb",
         usage: "index1 index2",
