@@ -261,6 +261,10 @@ directives! {
         "Each shard also listens on a port of its own and is shown to cluster clients as a node of a Redis Cluster"
     cluster_shard_port_base "cluster-shard-port-base": u16 = "0", number(0, 65535), AtStart, Works;
         "Port of the first shard's node, the others follow; 0 means port + 1"
+    metrics_port "metrics-port": u16 = "0", number(0, 65535), AtStart, Works;
+        "TCP port on which metrics are served to Prometheus over HTTP; 0 means none"
+    metrics_bind "metrics-bind": Vec<String> = "", Addresses, AtStart, Works;
+        "Addresses to serve metrics on; empty means those of bind"
 
     // Network.
     port "port": u16 = "6379", number(0, 65535), Live, Works; "TCP port to listen on; 0 means none"

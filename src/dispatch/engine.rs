@@ -101,7 +101,7 @@ pub struct Engine {
 impl Engine {
     /// An engine over a new shard.
     pub fn new(mut shard: Shard) -> Engine {
-                let trace = crash::trace(shard.id);
+        let trace = crash::trace(shard.id);
         shard.keys_of = keys_of;
         Engine {
             run: TimedRun::begin(0, &shard.config, trace),

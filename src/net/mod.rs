@@ -18,4 +18,4 @@ mod secure;
 mod timers;
 
 pub use accept::{Acceptor, Listener, Transport};
-pub use reactor::{ConfigWatcher, Reactor, ReactorParts, SIGNAL_INTERRUPT, SIGNAL_TERMINATE};
+pub use reactor::{ConfigWatcher, Questions, Reactor, ReactorParts, SIGNAL_INTERRUPT, SIGNAL_TERMINATE};

@@ -13,12 +13,14 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use super::accept::{ACCEPT_RETRY_MS, Acceptor, Listener, Transport, least_loaded};
 use super::connection::{Connection, Named, Receiving, connection_token, named, special_token};
 use super::secure::{Handshakes, Secure, say_farewell};
 use crate::base::{Epoch, ShardId};
+use crate::commands::server::info::exposition::{Question, answer};
 use crate::config::Config;
 use crate::dispatch::{Delivery, Engine};
 use crate::durability::conductor;
@@ -55,6 +57,8 @@ pub const SIGNAL_INTERRUPT: u8 = b'I';
 pub const SIGNAL_TERMINATE: u8 = b'T';
 /// The signal pipe's number among special tokens; listeners count from zero.
 const SIGNALS: u32 = u32::MAX;
+/// That of the bell behind which questions wait.
+const QUESTIONS: u32 = u32::MAX - 1;
 
 /// What a reactor is made of.
 pub struct ReactorParts {
@@ -70,12 +74,22 @@ pub struct ReactorParts {
     pub acceptor: Option<Acceptor>,
     /// On shard 0: becomes readable when a signal asks the process to stop.
     pub signals: Option<OwnedFd>,
+    /// On shard 0: what threads outside of the shards ask.
+    pub questions: Option<Questions>,
     /// The clocks.
     pub clock: Clock,
     /// This core's way to the disk.
     pub disk: Driver<ShardHost>,
     /// On one shard: told of settings that concern the process as a whole when they have changed.
     pub on_config: Option<ConfigWatcher>,
+}
+
+/// Questions of threads that are no shards, and what becomes readable when there is one.
+pub struct Questions {
+    /// A byte for each.
+    pub bell: OwnedFd,
+    /// In order.
+    pub queue: Receiver<Question>,
 }
 
 /// Takes note of changed settings outside the shards, such as the log's level.
@@ -90,6 +104,7 @@ pub struct Reactor {
     parker: Parker,
     acceptor: Option<Acceptor>,
     signals: Option<OwnedFd>,
+    questions: Option<Questions>,
     clock: Clock,
     /// By session index.
     pub(super) connections: Vec<Option<Connection>>,
@@ -125,6 +140,7 @@ impl Reactor {
             parker: parts.parker,
             acceptor: parts.acceptor,
             signals: parts.signals,
+            questions: parts.questions,
             clock: parts.clock,
             connections: Vec::new(),
             handshakes: Handshakes::default(),
@@ -156,6 +172,9 @@ impl Reactor {
         }
         if let Some(signals) = &self.signals {
             self.ring.recv_multi(signals.as_fd(), special_token(SIGNALS));
+        }
+        if let Some(questions) = &self.questions {
+            self.ring.recv_multi(questions.bell.as_fd(), special_token(QUESTIONS));
         }
         if self.engine.shard.id == ShardId(0) {
             self.engine.begin_turn(self.clock.now());
@@ -305,6 +324,12 @@ impl Reactor {
                             self.after_completion(token);
                         }
                     }
+                    Named::Special(QUESTIONS) => {
+                        self.questioned();
+                        if !more && let Some(questions) = &self.questions {
+                            self.ring.recv_multi(questions.bell.as_fd(), token);
+                        }
+                    }
                     Named::Special(_) => self.signalled(self.buffers.bytes(&buffer).first() == Some(&SIGNAL_INTERRUPT)),
                 }
                 self.buffers.recycle(buffer);
@@ -313,9 +338,11 @@ impl Reactor {
             Completion::Eof { token } => self.receiving_ended(token, true),
             Completion::RecvFailed { token, .. } => self.receiving_ended(token, false),
             Completion::RecvNoBuffers { token } | Completion::RecvCancelled { token } => {
-                if let Named::Special(_) = named(token) {
-                    if let Some(signals) = &self.signals {
-                        self.ring.recv_multi(signals.as_fd(), token);
+                if let Named::Special(number) = named(token) {
+                    let bell = self.questions.as_ref().map(|questions| &questions.bell);
+                    let socket = if number == QUESTIONS { bell } else { self.signals.as_ref() };
+                    if let Some(socket) = socket {
+                        self.ring.recv_multi(socket.as_fd(), token);
                     }
                 } else if let Some(connection) = self.connection(token) {
                     connection.receiving = Receiving::Off;
@@ -721,7 +748,14 @@ impl Reactor {
         }
     }
 
-    // ---- signals
+    // ---- questions and signals
+
+    fn questioned(&mut self) {
+        let asked: Vec<Question> = self.questions.iter().flat_map(|questions| questions.queue.try_iter()).collect();
+        for question in asked {
+            self.engine.start_service(|coordinator| answer(coordinator, question));
+        }
+    }
 
     /// `interrupt`: it was SIGINT.
     fn signalled(&mut self, interrupt: bool) {

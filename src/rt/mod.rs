@@ -36,6 +36,7 @@ pub mod crash;
 pub mod disk;
 pub mod entropy;
 pub mod executor;
+pub mod http;
 pub mod memory;
 pub mod mesh;
 pub mod owned_file;

@@ -12,6 +12,7 @@ mod convert;
 mod files;
 mod instant;
 mod logging;
+mod metrics;
 mod nodes;
 mod rdb_end;
 mod restore;
@@ -36,7 +37,7 @@ use crate::dispatch::{Engine, replay};
 use crate::durability::driver::Driver;
 use crate::durability::host::ShardHost;
 use crate::net::{
-    Acceptor, ConfigWatcher, Listener, Reactor, ReactorParts, SIGNAL_INTERRUPT, SIGNAL_TERMINATE, Transport,
+    Acceptor, ConfigWatcher, Listener, Questions, Reactor, ReactorParts, SIGNAL_INTERRUPT, SIGNAL_TERMINATE, Transport,
 };
 use crate::rt::clock::{self, Clock};
 use crate::rt::executor::{self, ExecutorConfig};
@@ -160,6 +161,7 @@ struct Seed {
     hasher: ahash::RandomState,
     acceptor: Option<Acceptor>,
     signals: Option<OwnedFd>,
+    questions: Option<Questions>,
     log: Option<Log>,
     tls: Option<tls::Context>,
 }
@@ -240,6 +242,7 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
     let slots = if shards >= MANY_SHARDS { MAILBOX_SLOTS_MANY } else { MAILBOX_SLOTS };
     let mut acceptor = Some(Acceptor::new(listeners));
     let mut signals = Some(OwnedFd::from(signal_receiver));
+    let mut questions = metrics::serve(&config)?;
     let mut watching = Some(log.clone());
     let seeds: Vec<Seed> = Mesh::build::<Message>(shards, slots)
         .into_iter()
@@ -251,6 +254,7 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
             hasher: hasher.clone(),
             acceptor: acceptor.take(),
             signals: signals.take(),
+            questions: questions.take(),
             log: watching.take(),
             tls: tls.clone(),
         })
@@ -332,6 +336,7 @@ async fn shard_main(id: ShardId, seed: Seed) -> bool {
         parker: Parker::new(busy_poll),
         acceptor: seed.acceptor,
         signals: seed.signals,
+        questions: seed.questions,
         clock,
         disk: Driver::new(ShardHost::default(), replayers),
         on_config: seed.log.map(|log| -> ConfigWatcher {

@@ -28,6 +28,7 @@ import cluster  # noqa: F401
 import connections  # noqa: F401
 import data_types  # noqa: F401
 import hostile  # noqa: F401
+import metrics  # noqa: F401
 import process  # noqa: F401
 import pubsub  # noqa: F401
 import python_client  # noqa: F401

@@ -32,6 +32,7 @@ mod hyperloglog;
 mod latency;
 mod list;
 mod long_values;
+mod metrics;
 mod monitor;
 mod multi;
 mod persistence;

@@ -34,7 +34,7 @@ fn info(client: &mut Client, section: &str, name: &str) -> String {
 }
 
 /// Asks again until it is so. Nothing here waits for a time, but for something that another core does.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < deadline, "it never came to be so: {what}");

@@ -9,6 +9,8 @@
 //! Every shard is asked once for a [`Part`], which holds what the wanted sections need and no more; the text is then made of
 //! the parts by pure functions.
 
+pub mod exposition;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -724,7 +726,7 @@ fn difference(a: u64, b: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::metrics::CommandId;
 
@@ -777,7 +779,7 @@ mod tests {
         }
     }
 
-    fn report() -> Report {
+    pub(super) fn report() -> Report {
         let about = Arc::new(About { run_id: "a".repeat(40), ..About::default() });
         Report::new(Now::default(), about, Config::default(), Status::default(), vec![part(0), part(1)], None)
     }

@@ -8,7 +8,7 @@ mod config;
 mod debug;
 mod flush;
 mod hot_keys;
-mod info;
+pub mod info;
 mod latency;
 mod memory;
 mod shards;
