@@ -34,6 +34,7 @@ impl Pair {
                     config: Config::default(),
                     seed: u64::from(id),
                     hasher: hasher.clone(),
+                    board: Default::default(),
                     about: Arc::new(About::default()),
                     now,
                     clock_ns: mono_ns,

@@ -42,8 +42,7 @@ const ABSENT: &[Family] = &[
     Family {
         name: "server",
         group: Some(Group::Server),
-        absent: "ACL, FAILOVER, MEMORY MALLOC-STATS, \
-                 MEMORY PURGE, MEMORY STATS, MODULE, PSYNC, REPLCONF, REPLICAOF, SFLUSH, SLAVEOF, SYNC",
+        absent: "ACL, FAILOVER, MODULE, PSYNC, REPLCONF, REPLICAOF, SFLUSH, SLAVEOF, SYNC",
         remark: "HOTKEYS as in Redis 8.6; HOTKEYS LIST and SHARDS are our own: see [Seeing inside](#seeing-inside)",
     },
     Family {

@@ -13,7 +13,7 @@ use crate::resp::BigBulk;
 use crate::resp::args::{Args, OwnedArgs};
 use crate::resp::error::CommandError;
 use crate::resp::reply::{Reply, Resp};
-use crate::session::{Closing, INPUT_BYTES_WAITING_MAX, ReplyMode, Session, SessionKey, WatchedKey};
+use crate::session::{Closing, INPUT_BYTES_WAITING_MAX, ReplyMode, Session, SessionKey};
 use crate::shard::waiters::WaitEvent;
 use crate::shard::{Pause, Shard};
 use crate::txn::{Coordinator, Plan};
@@ -457,11 +457,6 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     let output = session.out.total_bytes();
     let output_room = session.out.allocated_bytes();
     let behind = session.output_held() - output;
-    let words = [&session.name, &session.lib_name, &session.lib_ver].map(Vec::capacity).iter().sum::<usize>()
-        + session.peer.capacity()
-        + session.local.capacity();
-    let watched = session.watches.iter().map(|watch| size_of::<WatchedKey>() + watch.key.capacity()).sum::<usize>();
-    let memory = size_of::<Session>() + input + input_free + argv + queued + output_room + behind + words + watched;
     let reads = !(session.waits() && input >= INPUT_BYTES_WAITING_MAX);
     let writes = output + session.sending_bytes > 0;
     let command = session.last_command.map_or("NULL", |id| table().get(id).full_name.as_str());
@@ -498,7 +493,7 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     field("obl", &n(output as u64));
     field("oll", &n(session.pending.len() as u64));
     field("omem", &n(behind as u64));
-    field("tot-mem", &n(memory as u64));
+    field("tot-mem", &n(session.memory_bytes() as u64));
     let events: &[u8] = match (reads, writes) {
         (true, true) => b"rw",
         (true, false) => b"r",

@@ -217,13 +217,12 @@ const NO_TLS_CLIENT: Effect = Accepted("the server opens no connections to other
 const NO_TLS_CLUSTER: Effect = Accepted("neither replication nor a cluster bus is there yet");
 const NO_FINITE_FIELDS: Effect = Accepted("keys are agreed on over elliptic curves alone");
 const NO_ACL: Effect = Accepted("access control lists are not there yet; requirepass works");
-const NO_EVICTION: Effect = Accepted("eviction is not there yet, so memory is not limited");
 const NO_SCRIPTS: Effect = Accepted("scripts are not there yet");
 const NO_MODULES: Effect = Accepted("modules are not supported");
 const ALWAYS_SANITIZED: Effect = Accepted("every payload is checked in depth");
 const NO_LOGO: Effect = Accepted("the log has no logo");
 const NO_LAZY_VALUES: Effect = Accepted("large values are always freed in slices, however they go");
-const NO_DEFRAG: Effect = Accepted("the memory allocator is left to tidy up by itself");
+const NO_DEFRAG: Effect = Accepted("values are not moved to close gaps; MEMORY PURGE gives free pages back");
 const NO_REHASHING: Effect = Accepted("tables grow in small segments and are never rehashed");
 const NO_IO_THREADS: Effect = Accepted("every shard does its own input and output; see shards");
 const NO_SUCH_THREADS: Effect = Accepted("there are no such threads or processes here; see shard-cpus");
@@ -236,7 +235,6 @@ const NO_DYNAMIC_HZ: Effect = Accepted("idle clients cost no periodic work, so h
 const NO_CYCLE_LIMIT: Effect = Accepted("new connections are accepted by the kernel in batches");
 const NO_CHECK: Effect = Accepted("there is no such check to silence");
 const ALWAYS_HIDDEN: Effect = Accepted("values of users never reach the log");
-const NO_CLIENT_EVICTION: Effect = Accepted("clients are limited one by one, by client-output-buffer-limit");
 const GONE: Effect = Accepted("it was given up long ago and is read only so that old files still load");
 
 const I32_MAX: i64 = i32::MAX as i64;
@@ -385,17 +383,17 @@ directives! {
         "Keep strings compressed that were not used for so many seconds; 0 means it does not matter"
     compress_cpu_percent "compress-cpu-percent": u16 = "5", number(1, 100), Live, Works;
         "Part of a shard's CPU that looking for such strings and compressing them may take"
-    maxmemory "maxmemory": u64 = "0", memory(0, u64::MAX), Live, NO_EVICTION;
+    maxmemory "maxmemory": u64 = "0", memory(0, u64::MAX), Live, Works;
         "Bytes of memory that data may take; 0 means no limit"
-    maxmemory_policy "maxmemory-policy": MaxmemoryPolicy = "noeviction", one_of(), Live, NO_EVICTION;
+    maxmemory_policy "maxmemory-policy": MaxmemoryPolicy = "noeviction", one_of(), Live, Works;
         "What is thrown out when memory is full"
-    maxmemory_samples "maxmemory-samples": i32 = "5", number(1, I32_MAX), Live, NO_EVICTION;
+    maxmemory_samples "maxmemory-samples": i32 = "5", number(1, I32_MAX), Live, Works;
         "Keys compared to find one to throw out"
-    maxmemory_eviction_tenacity "maxmemory-eviction-tenacity": i32 = "10", number(0, 100), Live, NO_EVICTION;
+    maxmemory_eviction_tenacity "maxmemory-eviction-tenacity": i32 = "10", number(0, 100), Live, Works;
         "How long eviction may take at a time, from 0 to 100"
-    maxmemory_clients "maxmemory-clients": MemoryOrPercent = "0", MemoryShare, Live, NO_CLIENT_EVICTION;
+    maxmemory_clients "maxmemory-clients": MemoryOrPercent = "0", MemoryShare, Live, Works;
         "Memory of all clients together; 0 means no limit"
-    lazyfree_lazy_eviction "lazyfree-lazy-eviction": bool = "no", YesNo, Live, NO_EVICTION;
+    lazyfree_lazy_eviction "lazyfree-lazy-eviction": bool = "no", YesNo, Live, NO_LAZY_VALUES;
         "Free evicted values in the background"
     lazyfree_lazy_expire "lazyfree-lazy-expire": bool = "no", YesNo, Live, NO_LAZY_VALUES;
         "Free expired values in the background"

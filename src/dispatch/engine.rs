@@ -133,6 +133,7 @@ impl Engine {
     pub fn begin_turn(&mut self, now: Now) {
         self.shard.now = now;
         self.run.turn((self.clock_ns)(), &self.shard.config);
+        self.shard.look_at_memory();
         if self.shard.pause.is_some_and(|p| p.until <= now.millis()) {
             self.shard.pause = None;
         }
@@ -179,6 +180,13 @@ impl Engine {
         self.broadcast();
         self.pass_on();
         self.release_batches();
+        if self.shard.config.maxmemory > 0 {
+            self.keep_within_memory();
+        } else {
+            self.shard.board.post_own(self.shard.id.index());
+        }
+        self.shard.watch_clients();
+        self.evict_clients();
         // A call of this turn may have ended the pause, and nothing else need happen here for a long time.
         self.release_held();
         self.notice_disturbed();
@@ -236,6 +244,7 @@ impl Engine {
         }
         forget_watches(&mut session, &mut self.shard);
         self.shard.stop_tracking(&mut session);
+        self.shard.discount_client(&session);
         self.pass_on();
         self.run_turns();
         self.notice_disturbed();
@@ -247,7 +256,7 @@ impl Engine {
     }
 
     fn has_work(&self) -> bool {
-        !self.ready.is_empty() || !self.local_steps.is_empty()
+        !self.ready.is_empty() || !self.local_steps.is_empty() || self.shard.eviction.goes_on
     }
 
     /// Sessions that have output to send, are to be closed, or have gone quiet again. Each is listed once.
@@ -465,6 +474,9 @@ impl Engine {
 
     #[inline]
     fn command_at(&mut self, session: &mut Session, args: Args<'_>, granted: Option<Order>) -> Flow {
+        if self.shard.config.maxmemory > 0 && self.shard.make_room() {
+            self.tell_of_evicted(session);
+        }
         let command = match admit(session, &self.shard, self.table, args) {
             Verdict::Run(command) => command,
             Verdict::Refuse(error, id) => {
@@ -500,6 +512,11 @@ impl Engine {
         } else {
             self.route(session, command, args, granted)
         };
+        if session.plan_running
+            && let Flow::Next = flow
+        {
+            session.running_bytes += args.iter().map(<[u8]>::len).sum::<usize>();
+        }
         if session.tracking.is_some()
             && let Flow::Next = flow
         {
@@ -966,6 +983,7 @@ impl Engine {
             session.dirty = true;
             self.dirty.push(session.key);
         }
+        Shard::count_client(&mut self.shard.client_memory, &mut session);
         self.shard.sessions.give_back(session);
     }
 
@@ -1056,6 +1074,7 @@ impl Engine {
                 self.close_for(&mut session, passed);
                 self.shard.sessions.give_back(session);
             }
+            self.shard.count_client_of(key);
             self.mark_dirty(key);
         }
     }

@@ -100,6 +100,7 @@ impl Engine {
     /// Queues a command until EXEC.
     pub(super) fn enqueue(&mut self, session: &mut Session, command: &'static Command, args: Args<'_>) {
         let transaction = session.transaction.as_mut().expect("MULTI has begun one");
+        transaction.wants_memory |= command.row.flags.has(Flags::DENYOOM);
         transaction.push(command.id, OwnedArgs::from_args(args), command.row.flags.has(Flags::WRITE));
         let silent = self.silent(session);
         self.reply_here(session, silent, |reply| reply.simple("QUEUED"));
@@ -163,7 +164,7 @@ impl Engine {
         let alone = claims.len() == 1 && !parts.is_empty();
         let mut transaction = session.transaction.take();
         let mut watches = std::mem::take(&mut session.watches);
-        let count = transaction.as_ref().map_or(0, |t| t.commands.len());
+        let (count, bytes) = transaction.as_ref().map_or((0, 0), |t| (t.commands.len(), t.bytes));
         // Whether watched keys have changed is known when it has run.
         let shown_now = if watches.is_empty() { shown.take() } else { None };
         let flow = self.start_plan(session, command, args, claims, |coordinator| {
@@ -179,6 +180,7 @@ impl Engine {
             (session.transaction, session.watches) = (transaction, watches);
         } else {
             session.commands += count as u64;
+            session.running_bytes = if session.plan_running { bytes } else { 0 };
             if let Some(shown) = shown_now {
                 self.shard.shown.extend_from_slice(&shown.done);
             }

@@ -59,6 +59,9 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
     if storage.loading_since.is_some() && !command.row.flags.has(Flags::LOADING) {
         return Verdict::Refuse(CommandError::Loading, Some(command.id));
     }
+    if shard.eviction.is_full && shard.config.maxmemory > 0 && wants_memory(session, command) {
+        return Verdict::Refuse(CommandError::Oom, Some(command.id));
+    }
     if let Some(error) = &storage.write_error
         && may_write(session, command)
     {
@@ -83,6 +86,15 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
 fn may_write(session: &Session, command: &Command) -> bool {
     command.row.flags.has(Flags::WRITE)
         || (matches!(command.row.run, Run::Exec) && session.transaction.as_ref().is_some_and(|t| t.writes))
+}
+
+/// Whether it is refused when memory is full. What is queued takes memory, whatever it does; what ends a transaction gives some back.
+#[cold]
+fn wants_memory(session: &Session, command: &Command) -> bool {
+    let ends = command.parent.is_none() && ["discard", "exec", "quit", "reset"].contains(&command.row.name);
+    command.row.flags.has(Flags::DENYOOM)
+        || (matches!(command.row.run, Run::Exec) && session.transaction.as_ref().is_some_and(|t| t.wants_memory))
+        || (session.transaction.is_some() && !ends)
 }
 
 #[cold]

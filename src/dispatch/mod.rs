@@ -16,6 +16,7 @@
 
 mod ahead;
 mod claims;
+mod client_eviction;
 mod engine;
 mod exec;
 mod gate;

@@ -13,7 +13,7 @@ use super::tracked::forget_caching;
 use crate::commands::table::Command;
 use crate::metrics::slowlog::Argv;
 use crate::resp::{Args, CommandError, Reply};
-use crate::session::{Pending, Session, SessionKey};
+use crate::session::{Closing, Pending, Session, SessionKey};
 use crate::shard::message::{Answer, Call, CallFn, Message, Ticket, Turn};
 use crate::shard::reservations::TxnId;
 use crate::shard::waiters::WaitEvent;
@@ -147,6 +147,11 @@ impl Engine {
         // A wait begins with the answer to a call, so the session is in its place.
         if let Some(session) = self.shard.sessions.get_mut(key) {
             session.blocked = waits.map(|_| id);
+            if session.ended && waits.is_some() {
+                // Its peer went before it came to wait, and nobody is there to be served.
+                session.closing = Closing::Now;
+                self.mark_dirty(key);
+            }
         }
         self.set_deadline(id, waits.flatten());
     }
@@ -213,6 +218,7 @@ impl Engine {
             reply.clear();
         }
         session.plan_running = false;
+        session.running_bytes = 0;
         session.blocked = None;
         session.tells_of(plan.driver.need(), &self.shard.config);
         forget_caching(session, Some(plan.command), self.table);

@@ -38,6 +38,9 @@ impl EngineReplayer {
         // A setting that was lowered must not keep out what is there.
         config.proto_max_bulk_len = config.proto_max_bulk_len.max(1 << 40);
         config.latency_tracking = false;
+        // What was stored is loaded; the server makes room when it serves.
+        config.maxmemory = 0;
+        config.maxmemory_clients = Default::default();
         config.notify_keyspace_events = Default::default();
         let policy = AccessPolicy::of(&config);
         let mut shard = Shard::new(ShardSeed {
@@ -46,6 +49,7 @@ impl EngineReplayer {
             config,
             seed: 0,
             hasher: hasher.clone(),
+            board: Default::default(),
             about: Arc::new(About::default()),
             now: Now::default(),
             clock_ns,

@@ -48,6 +48,7 @@ impl Sim {
                     config: config.clone(),
                     seed: seed ^ u64::from(id),
                     hasher: hasher.clone(),
+                    board: Default::default(),
                     about: Arc::new(About::default()),
                     now,
                     clock_ns: ticks,

@@ -170,6 +170,7 @@ impl Machine {
                 config: config.clone(),
                 seed: seed ^ u64::from(id),
                 hasher: hasher.clone(),
+                board: Default::default(),
                 about: Arc::new(About::default()),
                 now: now(),
                 clock_ns,

@@ -97,6 +97,31 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Keys have been evicted for a command of this session that is about to run: those who wait for them, listen or may have copies
+    /// are told, the session itself before the command's reply.
+    #[cold]
+    pub(super) fn tell_of_evicted(&mut self, session: &mut Session) {
+        let mut ahead = Reply::with_proto(session.proto);
+        if self.shard.tracking.has_news() {
+            self.shard.send_invalidations(None, Some((session, &mut ahead)));
+        }
+        self.shard.serve_ready();
+        if !ahead.is_empty() {
+            self.reply_here(session, false, |out| out.append(&mut ahead));
+        }
+    }
+
+    /// Makes room at the end of a turn, and tells of it. No session is out of its table now.
+    pub(super) fn keep_within_memory(&mut self) {
+        if self.shard.keep_within_memory() {
+            self.serve_ready();
+            self.broadcast();
+        }
+        self.pass_on();
+    }
+}
+
 impl RunningPlan {
     /// The result, if it is there and no shard is waited for any more.
     pub(super) fn take_held(&mut self) -> Option<Result<Reply, CommandError>> {

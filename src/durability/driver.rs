@@ -294,6 +294,7 @@ impl<H: Host + 'static> Driver<H> {
         let sync = shard.storage.closed.iter().any(|(_, sync)| *sync);
         let upto = shard.storage.closed.back().map(|(epoch, _)| *epoch);
         shard.storage.closed.clear();
+        shard.storage.writing_bytes = bytes.len();
         self.start_writing(LogWrite { sealed, file, at, bytes, upto, sync, begun_us: now.mono_us });
     }
 
@@ -323,6 +324,7 @@ impl<H: Host + 'static> Driver<H> {
 
     fn log_written(&mut self, shard: &mut Shard, now: Now, written: LogWritten<FileOf<H>>) {
         self.log_busy = false;
+        shard.storage.writing_bytes = 0;
         let LogWritten { write, error } = written;
         // As clients see it: until the loop has heard of it.
         let event = match (write.sync, shard.config.appendfsync) {

@@ -38,6 +38,8 @@ pub struct Db<H = ahash::RandomState> {
     ruins: Vec<Ruins>,
     /// Large values that nobody can reach any more and that are being freed in slices.
     buried: Vec<Object>,
+    /// Values and records that were freed in slices, up to now.
+    freed_later: u64,
     /// For each value of which parts expire (fields of a hash), when the first does, and its key.
     parts: BTreeSet<(Millis, Box<[u8]>)>,
 }
@@ -81,6 +83,7 @@ impl<H: HashKey> Db<H> {
             walk: CutWalk::default(),
             ruins: Vec::new(),
             buried: Vec::new(),
+            freed_later: 0,
             parts: BTreeSet::new(),
         }
     }
@@ -236,16 +239,18 @@ impl<H: HashKey> Db<H> {
         self.table.random(below)
     }
 
-    /// Visits up to `count` keys that are neighbours by hash, from a random hash on: a cheap sample for eviction.
-    pub fn sample(&self, hash: u64, count: usize, mut visit: impl FnMut(Entry<'_>)) {
+    /// Visits up to `count` keys that are neighbours by hash, from a random hash on: a cheap sample for eviction. Of keys that expire
+    /// alone, if that is said; some may be visited twice then, if there are few.
+    pub fn sample(&self, hash: u64, count: usize, expiring: bool, mut visit: impl FnMut(Entry<'_>)) {
         let mut left = count;
-        self.table.walk_from(hash, |entry| {
+        let take = |entry: Entry<'_>| {
             if left > 0 {
                 visit(entry);
             }
             left = left.saturating_sub(1);
             left > 0
-        });
+        };
+        if expiring { self.table.walk_expiring(hash, take) } else { self.table.walk_from(hash, take) }
     }
 
     /// What the database takes, in allocated bytes; counted all along, so it costs nothing to ask.
@@ -333,8 +338,19 @@ impl<H: HashKey> Db<H> {
             && !object.free_some(elements_max)
         {
             self.buried.pop();
+            self.freed_later += 1;
         }
         !self.buried.is_empty()
+    }
+
+    /// Values that were buried, and records of what was emptied, that wait to be freed.
+    pub fn pending_free(&self) -> u64 {
+        (self.buried.len() + self.ruins.iter().map(Ruins::len).sum::<usize>()) as u64
+    }
+
+    /// How many such were freed since this was last asked.
+    pub fn take_freed(&mut self) -> u64 {
+        std::mem::take(&mut self.freed_later)
     }
 
     /// Takes any record out of a database that is being emptied: no key can be found after the first call.
@@ -389,6 +405,7 @@ impl<H: HashKey> Db<H> {
             match ruins.pop() {
                 Some(record) => {
                     self.record_bytes -= record.bytes();
+                    self.freed_later += 1;
                     self.bury(record);
                     if !self.buried.is_empty() {
                         return true;
@@ -1009,13 +1026,36 @@ pub(super) mod tests {
             for count in [0, 1, 5, 1999, 2000, 5000] {
                 let mut seen = BTreeSet::new();
                 let mut visits = 0;
-                db.sample(hash, count, |entry| {
+                db.sample(hash, count, false, |entry| {
                     visits += 1;
                     seen.insert(entry.key().to_vec());
                 });
                 assert_eq!((visits, seen.len()), (count.min(2000), count.min(2000)), "from {hash}");
             }
         }
+    }
+
+    #[test]
+    fn a_sample_of_keys_that_expire_finds_them_however_few_they_are() {
+        let mut db = Db::new(Chosen::Uniform);
+        fill(&mut db, 0..5000);
+        let expiring: BTreeSet<Vec<u8>> = [3, 777, 4999].map(key_of).into();
+        for key in &expiring {
+            db.set_expire(key, Some(NOW));
+        }
+        for hash in [0, 1 << 62, 1 << 63, u64::MAX] {
+            let (mut seen, mut visits) = (BTreeSet::new(), 0);
+            db.sample(hash, 5, true, |entry| {
+                visits += 1;
+                seen.insert(entry.key().to_vec());
+            });
+            assert_eq!(seen, expiring, "from {hash}");
+            assert!((3..=5).contains(&visits), "{visits} from {hash}");
+        }
+        for key in &expiring {
+            db.set_expire(key, None);
+        }
+        db.sample(0, 5, true, |entry| panic!("{:?} does not expire", entry.key()));
     }
 
     #[test]
@@ -1032,7 +1072,9 @@ pub(super) mod tests {
             assert!(old.memory().record_bytes < before);
             before = old.memory().record_bytes;
             assert_eq!((old.len(), old.expires_len(), old.earliest_expiry()), (0, 0, None));
+            assert_eq!(old.pending_free(), 5001 - 100 * slices);
         }
+        assert_eq!((old.pending_free(), old.take_freed(), old.take_freed()), (0, 5001, 0));
         assert_eq!((slices, old.memory().record_bytes), (50, 0));
         fill(&mut old, 0..10);
         old.check_invariants();

@@ -98,6 +98,16 @@ impl Keyspace {
             || self.has_buried()
     }
 
+    /// Large values that wait to be freed.
+    pub fn pending_free(&self) -> u64 {
+        self.dbs.iter().map(Db::pending_free).sum()
+    }
+
+    /// How many were freed since this was last asked.
+    pub fn take_freed(&mut self) -> u64 {
+        self.dbs.iter_mut().map(Db::take_freed).sum()
+    }
+
     /// Empties a database and hands out what was in it, unless a snapshot has yet to write that: then it stays here until
     /// [`Keyspace::take_released`].
     #[must_use]

@@ -343,6 +343,28 @@ impl<H: HashKey> Table<H> {
         }
     }
 
+    /// Visits records that expire, in the order of their hashes, from this one on and around the end, until `visit` returns false or
+    /// all were visited; those of the first segment may be visited again at the end. Segments in which nothing expires cost a look
+    /// at their heads; of the others, the slots tell.
+    pub(super) fn walk_expiring(&self, hash: u64, mut visit: impl FnMut(Entry<'_>) -> bool) {
+        let mut base = hash;
+        let first = self.segments.get(self.segment_of(hash));
+        let mut from = first.home(first.tag_of(hash));
+        for _ in 0..=self.segments.len() {
+            let segment = self.segments.get(self.segment_of(base));
+            if segment.earliest() < i64::MAX {
+                let slots = segment.slots().get(from..).unwrap_or_default().iter();
+                for entry in slots.filter(|slot| slot.expires()).filter_map(Slot::entry) {
+                    if !visit(entry) {
+                        return;
+                    }
+                }
+            }
+            from = 0;
+            base = end_of_segment(base, segment.depth()).unwrap_or(0);
+        }
+    }
+
     /// Visits the records of the segment that holds `from`, in the order of their hashes and from that one on, until `visit`
     /// returns false. Records with equal tags are visited together: a visit may come after one that returned false. Returns
     /// the hash before which all was visited, none at the end of the table. For the walk of a snapshot alone.
@@ -403,7 +425,7 @@ impl<H: HashKey> Table<H> {
     {
         let fresh = Table::new(self.hasher.clone());
         let old = std::mem::replace(self, fresh);
-        Ruins { segments: old.segments, slots: Vec::new() }
+        Ruins { segments: old.segments, slots: Vec::new(), len: old.len }
     }
 
     /// Panics if an invariant does not hold. Reads every record.
@@ -578,14 +600,21 @@ fn end_of_segment(hash: u64, depth: u32) -> Option<u64> {
 pub(super) struct Ruins {
     segments: Segments,
     slots: Vec<Slot>,
+    len: usize,
 }
 
 impl Ruins {
+    /// How many records are left.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Hands out the next record, none when all are gone.
     pub(super) fn pop(&mut self) -> Option<Record> {
         loop {
             while let Some(mut slot) = self.slots.pop() {
                 if let Some(record) = slot.take() {
+                    self.len -= 1;
                     return Some(record);
                 }
             }

@@ -21,8 +21,6 @@ pub enum Event {
     ExpireCycle,
     /// Keys were chosen and removed to make room.
     EvictionCycle,
-    /// A chosen key was removed.
-    EvictionDel,
     /// The log was written.
     AofWrite,
     /// The log was written and forced to the disk, and clients waited for that.
@@ -37,12 +35,11 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Event; 10] = [
+    pub const ALL: [Event; 9] = [
         Event::Command,
         Event::FastCommand,
         Event::ExpireCycle,
         Event::EvictionCycle,
-        Event::EvictionDel,
         Event::AofWrite,
         Event::AofFsyncAlways,
         Event::AofFsync,
@@ -57,7 +54,6 @@ impl Event {
             Event::FastCommand => "fast-command",
             Event::ExpireCycle => "expire-cycle",
             Event::EvictionCycle => "eviction-cycle",
-            Event::EvictionDel => "eviction-del",
             Event::AofWrite => "aof-write",
             Event::AofFsyncAlways => "aof-fsync-always",
             Event::AofFsync => "aof-fsync",

@@ -8,10 +8,12 @@
 mod commands;
 pub mod hot_keys;
 pub mod latency;
+mod memory;
 mod rate;
 pub mod slowlog;
 
 pub use commands::{CommandId, CommandStats, CommandTimes, LATENCY_NS_MAX};
+pub use memory::ShardMemory;
 pub use rate::{Rate, RateSample, Recent};
 
 use std::collections::BTreeMap;
@@ -55,6 +57,14 @@ pub struct ShardMetrics {
     pub reads: u64,
     /// Times that bytes were handed to a socket.
     pub writes: u64,
+    /// Keys removed because memory was full.
+    pub evicted_keys: u64,
+    /// Connections closed because clients together passed `maxmemory-clients`.
+    pub evicted_clients: u64,
+    /// Large values and records of emptied databases that were freed in slices.
+    pub lazyfreed_objects: u64,
+    /// For how long the process was over `maxmemory`, as this shard saw it, in microseconds; the present time over it not included.
+    pub over_memory_us: u64,
     /// Changes to the keyspace since the last save: not reset by CONFIG RESETSTAT.
     pub changes: u64,
     /// Failed AUTH and HELLO attempts.
@@ -175,6 +185,11 @@ impl ShardMetrics {
         self.payloads_checked += other.payloads_checked;
         self.reads += other.reads;
         self.writes += other.writes;
+        self.evicted_keys += other.evicted_keys;
+        self.evicted_clients += other.evicted_clients;
+        self.lazyfreed_objects += other.lazyfreed_objects;
+        // All shards see the same.
+        self.over_memory_us = self.over_memory_us.max(other.over_memory_us);
         self.changes += other.changes;
         self.auth_failures += other.auth_failures;
         self.hops_out += other.hops_out;

@@ -226,7 +226,7 @@ impl Reactor {
             metrics.loop_turns += 1;
             metrics.sample_rates(now.mono_us);
             if self.engine.shard.id == ShardId(0) {
-                memory::note_peak(now.mono_us);
+                memory::note_peak(&self.engine.shard.board, 0, now.mono_us);
             }
             if events > 0 {
                 let busy_us = self.clock.mono_us().saturating_sub(now.mono_us);
@@ -421,6 +421,7 @@ impl Reactor {
                 metrics.net_output_bytes += sent as u64;
                 metrics.writes += 1;
             }
+            self.engine.shard.count_client_of(key);
             let session = self.engine.shard.sessions.get(key).expect("it was just there");
             if more || !session.out.is_empty() || session.closing != Closing::No {
                 self.engine.mark_dirty(key);

@@ -177,11 +177,15 @@ fn free_dropped(engine: &mut Engine, clock: &Clock) -> bool {
     let begun_us = clock.mono_us();
     while shard.keyspace.free_buried(FREE_STEP) {
         if clock.mono_us().saturating_sub(begun_us) > FREE_SLICE_US {
+            shard.metrics.lazyfreed_objects += shard.keyspace.take_freed();
             return shard.stop == Stop::No;
         }
     }
+    shard.metrics.lazyfreed_objects += shard.keyspace.take_freed();
     while let Some(db) = shard.dropped.last_mut() {
-        if !db.free_slice(FREE_STEP) {
+        let more = db.free_slice(FREE_STEP);
+        shard.metrics.lazyfreed_objects += db.take_freed();
+        if !more {
             shard.dropped.pop();
         }
         if clock.mono_us().saturating_sub(begun_us) > FREE_SLICE_US {

@@ -28,12 +28,14 @@ pub struct BigBulk {
     len: usize,
     /// Bytes of the CRLF behind the body that have been consumed, `0..=2`.
     trailer: usize,
+    /// The room of a body that was handed out.
+    lent: usize,
 }
 
 impl BigBulk {
     /// A receiver for a body of `len` bytes and the CRLF behind it. Allocates nothing yet.
     pub fn new(len: usize) -> BigBulk {
-        BigBulk { body: Vec::new(), len, trailer: 0 }
+        BigBulk { body: Vec::new(), len, trailer: 0, lent: 0 }
     }
 
     /// Bytes still to come, the CRLF included. Zero says that [`into_blob`](BigBulk::into_blob) may be called.
@@ -52,9 +54,9 @@ impl BigBulk {
         self.remaining() == 0
     }
 
-    /// Bytes of memory held, for the connection's account.
+    /// Bytes of memory held, for the connection's account; those of a body that was handed out, too.
     pub fn allocated_bytes(&self) -> usize {
-        self.body.capacity()
+        self.body.capacity() + self.lent
     }
 
     /// Takes what belongs to this bulk from the front of `input` and returns how many bytes that was: all of `input`,
@@ -86,13 +88,16 @@ impl BigBulk {
     /// Hands the body out, with room behind it, to be received into; it must come back by
     /// [`give_back`](BigBulk::give_back) before anything else is asked of this bulk.
     pub fn lend(&mut self) -> Vec<u8> {
-        std::mem::take(self.spare())
+        let body = std::mem::take(self.spare());
+        self.lent = body.capacity();
+        body
     }
 
     /// Takes the body back, with what was received.
     pub fn give_back(&mut self, body: Vec<u8>) {
         debug_assert!(self.body.is_empty(), "only a body that was lent comes back");
         self.body = body;
+        self.lent = 0;
     }
 
     /// The body as a shared buffer, in exactly as much memory as it needs. Panics before the bulk is complete.

@@ -46,7 +46,7 @@ use crate::rt::park::Parker;
 use crate::rt::peers::PeerBoard;
 use crate::rt::ring::{Ring, RingConfig};
 use crate::rt::socket::{self, TcpOptions};
-use crate::rt::{crash, entropy, probe, process, service, signals};
+use crate::rt::{crash, entropy, memory, probe, process, service, signals};
 use crate::shard::message::Message;
 use crate::shard::nodes::Node;
 use crate::shard::{About, Shard, ShardSeed, Stop};
@@ -158,6 +158,7 @@ struct Seed {
     endpoint: Endpoint<Message>,
     board: Arc<PeerBoard>,
     about: Arc<About>,
+    memory: Arc<memory::Board>,
     hasher: ahash::RandomState,
     acceptor: Option<Acceptor>,
     signals: Option<OwnedFd>,
@@ -238,6 +239,7 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
         started_mono_us: started.mono_us,
     });
     let board = PeerBoard::new(shards);
+    let memory = Arc::new(memory::Board::new(shards, memory::thread_bytes));
     let hasher = ahash::RandomState::with_seeds(entropy::u64(), entropy::u64(), entropy::u64(), entropy::u64());
     let slots = if shards >= MANY_SHARDS { MAILBOX_SLOTS_MANY } else { MAILBOX_SLOTS };
     let mut acceptor = Some(Acceptor::new(listeners));
@@ -251,6 +253,7 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
             endpoint,
             board: board.clone(),
             about: about.clone(),
+            memory: memory.clone(),
             hasher: hasher.clone(),
             acceptor: acceptor.take(),
             signals: signals.take(),
@@ -325,6 +328,7 @@ async fn shard_main(id: ShardId, seed: Seed) -> bool {
         seed: entropy::u64(),
         hasher: seed.hasher,
         about: seed.about,
+        board: seed.memory,
         now: clock.now(),
         clock_ns: clock::mono_ns,
     });

@@ -69,7 +69,14 @@ pub struct Subscriptions {
     pub shard_channels: u32,
     /// MONITOR.
     pub monitor: u32,
+    /// What their names take, bytes.
+    pub name_bytes: u64,
 }
+
+/// What a subscription takes in the tables of channels and of clients, beside its name. Bytes.
+const SUBSCRIPTION_BYTES: usize = 64;
+/// What a prefix takes in the tables of tracking, beside its name. Bytes.
+const PREFIX_BYTES: usize = 64;
 
 impl Subscriptions {
     /// Whether there are any to channels.
@@ -185,6 +192,10 @@ pub struct Session {
     pub next_batch: u64,
     /// Bytes handed to the socket that it has not taken yet.
     pub sending_bytes: usize,
+    /// Arguments of the command or transaction that a plan runs for it. Bytes.
+    pub running_bytes: usize,
+    /// What it takes as its shard has counted it last.
+    pub counted_bytes: u64,
     /// Since when it has been over its soft output limit, monotonic microseconds.
     pub over_soft_limit_since_us: Option<u64>,
     /// Whether it is in the engine's list of those who were found over it.
@@ -257,6 +268,8 @@ impl Session {
             pending: VecDeque::new(),
             next_batch: 0,
             sending_bytes: 0,
+            running_bytes: 0,
+            counted_bytes: 0,
             over_soft_limit_since_us: None,
             soft_limit_listed: false,
             held_command: None,
@@ -312,6 +325,30 @@ impl Session {
     /// Bytes of replies held in memory for it.
     pub fn output_held(&self) -> usize {
         self.out.total_bytes() + self.sending_bytes + self.pending.iter().map(Pending::bytes).sum::<usize>()
+    }
+
+    /// Memory that is held for it, its share of what shards hold for it included: for `maxmemory-clients`, CLIENT LIST and INFO.
+    pub fn memory_bytes(&self) -> usize {
+        let text = self.peer.capacity() + self.local.capacity() + self.name.capacity();
+        let input_room = self.input.capacity() - self.input.len() + self.parser.allocated_bytes();
+        let output_room = self.out.allocated_bytes().saturating_sub(self.out.len());
+        let watches: usize = self.watches.iter().map(|watch| size_of::<WatchedKey>() + watch.key.capacity()).sum();
+        let tracking = self.tracking.as_ref().map_or(0, |tracking| {
+            let prefixes = tracking.prefixes.iter().map(|prefix| PREFIX_BYTES + 2 * prefix.len());
+            size_of::<TrackedSession>() + prefixes.sum::<usize>()
+        });
+        let Subscriptions { channels, patterns, shard_channels, name_bytes, .. } = self.subscriptions;
+        let subscriptions = (channels + patterns + shard_channels) as usize * SUBSCRIPTION_BYTES + name_bytes as usize;
+        size_of::<Session>()
+            + text
+            + self.input_held()
+            + input_room
+            + self.output_held()
+            + output_room
+            + self.running_bytes
+            + watches
+            + tracking
+            + subscriptions
     }
 
     /// A reply tells of what is in this epoch of the log.

@@ -22,6 +22,8 @@ pub struct Transaction {
     pub commands: Vec<Queued>,
     /// Whether some of them may write.
     pub writes: bool,
+    /// Whether some of them are refused when memory is full.
+    pub wants_memory: bool,
     /// Whether a command was refused, so that EXEC will be, too.
     pub broken: bool,
     /// Memory that the queued commands take.

@@ -127,6 +127,12 @@ impl Observers<'_> {
         self.fields_expired(db, key);
     }
 
+    /// A key was removed because memory was full. Nobody waits for that to be on the disk: it may as well have been removed later.
+    pub fn evicted(&mut self, db: DbIndex, key: &[u8]) {
+        self.effects.expired(db, key);
+        self.fields_expired(db, key);
+    }
+
     /// Takes some of the fields that are due out of a hash, and says so; how many there were.
     pub fn expire_fields(
         &mut self,
@@ -625,7 +631,8 @@ impl<'a> WriteCx<'a> {
     /// Gives `key` this value, whatever was there.
     #[inline]
     pub fn set(&mut self, key: &[u8], value: NewValue<'_>, ttl: Ttl) {
-        let DataCx { keyspace, db, now, metrics, access, observers, config, events, .. } = &mut self.read.cx;
+        let DataCx { keyspace, db, now, metrics, access, observers, config, events, rng, touch, .. } =
+            &mut self.read.cx;
         let now = now.millis();
         let fresh = access.fresh(now);
         metrics.changes += 1;
@@ -648,8 +655,9 @@ impl<'a> WriteCx<'a> {
                     events.note(config, EventClass::EXPIRED, "expired", *db, key);
                     events.note(config, EventClass::NEW, "new", *db, key);
                 }
-                // A new value is a new life for LRU; LFU keeps its count, as in Redis.
-                let access = access.overwritten(entry.access(), now);
+                // A new value is a new life for LRU; LFU keeps its count, and it is a use, as in Redis.
+                let old = entry.access();
+                let access = if *touch { access.touched(old, now, rng) } else { access.overwritten(old, now) };
                 entry.assign(value, expire, access);
             }
         }

@@ -11,6 +11,8 @@ pub mod access;
 pub mod cx;
 pub mod effects;
 pub mod events;
+pub mod eviction;
+pub mod memory;
 pub mod message;
 pub mod nodes;
 pub mod reservations;
@@ -39,6 +41,7 @@ use crate::pubsub::PubSub;
 use crate::resp::Args;
 use crate::resp::Reply;
 use crate::rt::crash;
+use crate::rt::memory::Board;
 use crate::rt::socket::TcpDoors;
 use crate::session::{SessionKey, Sessions};
 use crate::tracking::{Client, Fence, HeldReply, Tracking};
@@ -46,6 +49,8 @@ use access::AccessPolicy;
 use cx::{DataCx, DataFn, Observers};
 use effects::Effects;
 use events::KeyEvents;
+use eviction::Eviction;
+use memory::ClientMemory;
 use message::{Batch, KeysFn};
 use reservations::{Order, Reservations, TxnId};
 use slots::SlotMap;
@@ -134,6 +139,12 @@ pub struct Shard {
     pub now: Now,
     /// Fixed facts of the process.
     pub about: Arc<About>,
+    /// What all shards tell each other of their memory.
+    pub board: Arc<Board>,
+    /// What becomes of keys when there is too little of it.
+    pub eviction: Eviction,
+    /// What clients take of it.
+    pub client_memory: ClientMemory,
     /// How lookups stamp records, if not as the settings say.
     pub access: Option<AccessPolicy>,
     /// DEBUG SET-ACTIVE-EXPIRE.
@@ -196,6 +207,8 @@ pub struct ShardSeed {
     pub hasher: ahash::RandomState,
     /// Fixed facts.
     pub about: Arc<About>,
+    /// Where shards tell each other of their memory.
+    pub board: Arc<Board>,
     /// The time.
     pub now: Now,
     /// See [`Shard::clock_ns`].
@@ -222,6 +235,9 @@ impl Shard {
             rng: Rng::seed(seed.seed),
             now: seed.now,
             about: seed.about,
+            board: seed.board,
+            eviction: Eviction::default(),
+            client_memory: ClientMemory::default(),
             access: None,
             active_expire: true,
             pause: None,

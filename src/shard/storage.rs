@@ -303,6 +303,8 @@ pub struct Storage {
     pub log_bytes: u64,
     /// Bytes in this shard's base file.
     pub base_bytes: u64,
+    /// Bytes of the log that are being written now.
+    pub writing_bytes: usize,
     /// What `changes` was at the last snapshot that succeeded.
     pub saved_changes: u64,
     /// What it was at the cut of the one that is being written.

@@ -83,6 +83,7 @@ impl Shard {
         let mut subscribe = |name: Name| {
             let new = self.pubsub.subscribe(kind, &name, key);
             *count(&mut session.subscriptions, kind) += u32::from(new);
+            session.subscriptions.name_bytes += if new { name.len() as u64 } else { 0 };
             (name, confirmed(session.subscriptions, kind), new)
         };
         names.into_iter().map(&mut subscribe).collect()
@@ -92,6 +93,7 @@ impl Shard {
     pub fn unsubscribe(&mut self, kind: Kind, name: &[u8], session: &mut Session) -> bool {
         let Some(ended) = self.pubsub.unsubscribe(kind, name, session.key) else { return false };
         *count(&mut session.subscriptions, kind) -= 1;
+        session.subscriptions.name_bytes -= name.len() as u64;
         if ended {
             self.tell_of_end(kind, name);
         }

@@ -26,7 +26,6 @@ const INFO_DIFFERENCES: &[(&str, &str, &str)] = &[
     ("config|resetstat", "tips", "as in 7.2"),
     ("config|rewrite", "tips", "as in 7.2"),
     ("latency|reset", "tips", "as in 7.2"),
-    ("memory", "subcommands", "no MALLOC-STATS, PURGE and STATS yet"),
     ("msetnx", "tips", "as in 7.4: parts that fail apart cannot be summed up"),
     ("randomkey", "flags", "touches_arbitrary_keys came with 7.2"),
     ("randomkey", "tips", "as in 7.2"),

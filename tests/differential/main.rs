@@ -21,6 +21,7 @@ mod differences;
 mod dump;
 mod effects;
 mod events;
+mod full_memory;
 mod hyperloglog;
 mod interleaved;
 mod matrix;

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::memory::Overview;
 use super::shards::ShardView;
 use super::{NONDETERMINISTIC, REDIS_VERSION, SERVER};
 use crate::base::time::Now;
@@ -23,12 +24,11 @@ use crate::commands::table::{Flags, Row, Run, table};
 use crate::config::{Choice, Config};
 use crate::keyspace::PackedCount;
 use crate::keyspace::access::lru_clock;
-use crate::metrics::ShardMetrics;
+use crate::metrics::{ShardMemory, ShardMetrics};
 use crate::pubsub::Kind;
 use crate::resp::{Args, OwnedArgs};
 use crate::rt::memory::{self, Allocator};
 use crate::rt::process::{self, CpuTime, Whose};
-use crate::session::Session;
 use crate::shard::storage::{Status, WriteError};
 use crate::shard::{About, Shard};
 use crate::txn::{Coordinator, Plan};
@@ -142,7 +142,6 @@ struct ClientCounts {
     connected: u64,
     /// Those that wait for data until some time.
     timeouts: u64,
-    memory: u64,
     blocked: u64,
     subscribers: u64,
     tracked: u64,
@@ -175,8 +174,10 @@ pub struct Part {
     storage: FileCounts,
     clients: ClientCounts,
     dbs: Vec<DbCounts>,
-    dropped: u64,
     packed: PackedCount,
+    memory: ShardMemory,
+    pending_free: u64,
+    over_memory_us: u64,
     /// Names that clients listen to, by kind; each is counted on the first shard that has a subscriber.
     names: [u64; 3],
     /// Keys that clients have read and may have cached, how many have each, and prefixes that clients follow.
@@ -198,12 +199,10 @@ impl Part {
             clients.watched_keys = shard.watched.len() as u64;
             clients.timeouts = shard.timeouts as u64;
             for session in shard.sessions.iter() {
-                let (input, output) = (session.input_held() as u64, session.output_held() as u64);
                 clients.blocked += u64::from(session.blocked.is_some());
                 clients.subscribers += u64::from(session.subscriptions.any());
                 clients.tracked += u64::from(session.tracking.is_some());
                 clients.watching += u64::from(!session.watches.is_empty());
-                clients.memory += size_of::<Session>() as u64 + input + output;
             }
         }
         let now = shard.now.millis();
@@ -225,7 +224,9 @@ impl Part {
             clients,
             dbs: dbs.collect(),
             packed: shard.keyspace.packed(),
-            dropped: shard.dropped.iter().map(|db| db.len() as u64).sum(),
+            memory: if walk_clients { shard.memory_now() } else { ShardMemory::default() },
+            pending_free: shard.pending_free(),
+            over_memory_us: shard.over_memory_now_us(),
             remembered: [shard.tracking.keys_len(), shard.tracking.items_len(), shard.tracking.prefixes_len()]
                 .map(|n| n as u64),
             names: [Kind::Channel, Kind::Pattern, Kind::Shard]
@@ -249,8 +250,8 @@ pub struct Report {
     parts: Vec<Part>,
     /// The only one, if it sees but one.
     node: Option<ShardId>,
-    /// Bytes of keys and values of all shards.
-    data: u64,
+    /// Of all shards.
+    memory: ShardMemory,
     clients: ClientCounts,
     metrics: ShardMetrics,
     allocator: Allocator,
@@ -302,7 +303,8 @@ impl Report {
         mut parts: Vec<Part>,
         node: Option<ShardId>,
     ) -> Report {
-        let data = parts.iter().map(|part| part.view.memory).sum();
+        let mut memory = ShardMemory::default();
+        parts.iter().for_each(|part| memory.absorb(&part.memory));
         parts.retain(|part| node.is_none_or(|node| node.0 == part.view.shard));
         let mut metrics = ShardMetrics::default();
         let mut clients = ClientCounts::default();
@@ -310,7 +312,6 @@ impl Report {
             metrics.absorb(&part.metrics);
             clients.connected += part.clients.connected;
             clients.timeouts += part.clients.timeouts;
-            clients.memory += part.clients.memory;
             clients.watching += part.clients.watching;
             clients.watched_keys += part.clients.watched_keys;
             clients.blocked += part.clients.blocked;
@@ -326,7 +327,7 @@ impl Report {
             status,
             parts,
             node,
-            data,
+            memory,
             clients,
             metrics,
             allocator: memory::sample(),
@@ -428,21 +429,22 @@ impl Report {
     }
 
     fn memory(&self, text: &mut Text) {
-        let Allocator { allocated: used, active, resident, peak, startup } = self.allocator;
-        // What is there for the sake of keys is data; startup, clients and everything else is overhead.
-        let dataset = self.data.min(used);
+        let Allocator { allocated: used, active, resident, muzzy, peak, startup } = self.allocator;
+        let shards = self.memory;
+        let overview = Overview { allocator: self.allocator, resident: self.resident, shards };
+        let dataset = overview.dataset();
         text.bytes("used_memory", used);
         text.bytes("used_memory_rss", self.resident);
         text.bytes("used_memory_peak", peak);
         text.field("used_memory_peak_perc", Percent(used, peak));
-        text.field("used_memory_overhead", used - dataset);
+        text.field("used_memory_overhead", overview.overhead());
         text.field("used_memory_startup", startup);
         text.field("used_memory_dataset", dataset);
-        text.field("used_memory_dataset_perc", Percent(dataset, used.saturating_sub(startup).max(dataset)));
+        text.field("used_memory_dataset_perc", Percent(dataset, overview.since_start().max(dataset)));
         text.field("allocator_allocated", used);
         text.field("allocator_active", active);
         text.field("allocator_resident", resident);
-        text.field("allocator_muzzy", 0);
+        text.field("allocator_muzzy", muzzy);
         text.bytes("total_system_memory", self.system_memory);
         text.bytes("used_memory_lua", 0);
         text.field("used_memory_vm_eval", 0);
@@ -464,25 +466,25 @@ impl Report {
         text.field("rss_overhead_bytes", difference(self.resident, resident));
         text.ratio("mem_fragmentation_ratio", self.resident, used);
         text.field("mem_fragmentation_bytes", difference(self.resident, used));
-        for name in [
-            "mem_not_counted_for_evict",
-            "mem_replication_backlog",
-            "mem_total_replication_buffers",
-            "mem_clients_slaves",
-        ] {
+        text.field("mem_not_counted_for_evict", shards.log + shards.snapshot);
+        for name in ["mem_replication_backlog", "mem_total_replication_buffers", "mem_clients_slaves"] {
             text.field(name, 0);
         }
-        text.field("mem_clients_normal", self.clients.memory);
+        text.field("mem_clients_normal", shards.clients);
         text.field("mem_cluster_links", 0);
-        text.field("mem_aof_buffer", 0);
+        text.field("mem_aof_buffer", shards.log);
+        text.field("mem_snapshot_buffer", shards.snapshot);
         text.field("mem_allocator", "jemalloc");
         text.field("active_defrag_running", 0);
-        text.field("lazyfree_pending_objects", self.parts.iter().map(|p| p.dropped).sum::<u64>());
-        text.field("lazyfreed_objects", 0);
         let packed = self.parts.iter().fold(PackedCount::default(), |sum, part| sum.with(part.packed));
         text.field("compressed_strings", packed.values);
         text.field("compressed_strings_bytes", packed.packed_bytes);
         text.field("compressed_strings_plain_bytes", packed.text_bytes);
+        text.field("lazyfree_pending_objects", self.parts.iter().map(|p| p.pending_free).sum::<u64>());
+        text.field("lazyfreed_objects", self.metrics.lazyfreed_objects);
+        for part in &self.parts {
+            text.field(&format!("used_memory_shard_{}", part.view.shard), part.memory.total());
+        }
     }
 
     fn persistence(&self, text: &mut Text) {
@@ -562,8 +564,12 @@ impl Report {
         text.field("expired_stale_perc", "0.00");
         text.field("expired_time_cap_reached_count", m.expire_cycles_capped);
         text.field("expire_cycle_cpu_milliseconds", m.expire_cycles_us / 1000);
-        text.line("evicted_keys:0\r\nevicted_clients:0\r\nevicted_scripts:0");
-        text.line("total_eviction_exceeded_time:0\r\ncurrent_eviction_exceeded_time:0");
+        text.field("evicted_keys", m.evicted_keys);
+        text.field("evicted_clients", m.evicted_clients);
+        text.field("evicted_scripts", 0);
+        let over_now_us = self.parts.iter().map(|part| part.over_memory_us).max().unwrap_or(0);
+        text.field("total_eviction_exceeded_time", (m.over_memory_us + over_now_us) / 1000);
+        text.field("current_eviction_exceeded_time", over_now_us / 1000);
         text.field("keyspace_hits", m.keyspace_hits);
         text.field("keyspace_misses", m.keyspace_misses);
         let names =
@@ -767,8 +773,10 @@ pub(super) mod tests {
                 DbCounts::default(),
                 DbCounts { keys: 1, ..DbCounts::default() },
             ],
-            dropped: 0,
             packed: PackedCount::default(),
+            memory: ShardMemory::default(),
+            pending_free: 0,
+            over_memory_us: 0,
             names: [0; 3],
             remembered: [0; 3],
             metrics,

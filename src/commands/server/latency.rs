@@ -242,7 +242,7 @@ fn advice(event: Event, config: &Config) -> &'static [&'static str] {
         Event::ExpireCycle => {
             &["Many keys come to their end at the same time. Times to live that differ by chance spread that."]
         }
-        Event::EvictionCycle | Event::EvictionDel => &[
+        Event::EvictionCycle => &[
             "Memory is full and keys go to make room, large ones among them. A higher maxmemory, or smaller values, make that rarer.",
         ],
         Event::AofWrite | Event::AofFsync | Event::AofFsyncAlways => &[
