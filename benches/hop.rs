@@ -43,7 +43,7 @@ impl Pair {
             .collect();
         let client = engines[0].shard.sessions.insert(|key| {
             let mut session = Session::new(key, 1, 5, String::new(), String::new(), false, now);
-            session.authenticated = true;
+            session.log_in(Arc::clone(annulus::acl::anybody()));
             session
         });
         Pair { engines, client, now }

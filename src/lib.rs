@@ -26,6 +26,7 @@
 //! | [`rt`] | glommio, io_uring and every other system call: ring, mailboxes, parking, clocks, signals |
 //! | [`tls`] | certificates and keys, and the records of one TLS connection |
 //! | [`persist`] | what values and logs look like outside of the process: RDB, AOF, manifests, the payloads of DUMP |
+//! | [`acl`] | who the users are, what each may do, and what was refused |
 //! | [`session`] | one connection's state, and its replies in request order |
 //! | [`pubsub`] | who listens to which channel, here and on which other shards |
 //! | [`tracking`] | which clients may have copies of which keys, and how none of them is stale |
@@ -60,6 +61,7 @@
 //!
 //! Absent so far: replication, scripts. The layers leave room for each; the README says what users can expect today.
 
+pub mod acl;
 pub mod base;
 pub mod commands;
 pub mod config;

@@ -37,12 +37,12 @@ const ABSENT: &[Family] = &[
         name: "connection",
         group: Some(Group::Connection),
         absent: "",
-        remark: "AUTH knows the user `default` alone; no cached value is stale once the write was answered",
+        remark: "no cached value is stale once the write was answered",
     },
     Family {
         name: "server",
         group: Some(Group::Server),
-        absent: "ACL, FAILOVER, MODULE, PSYNC, REPLCONF, REPLICAOF, SFLUSH, SLAVEOF, SYNC",
+        absent: "FAILOVER, MODULE, PSYNC, REPLCONF, REPLICAOF, SFLUSH, SLAVEOF, SYNC",
         remark: "HOTKEYS as in Redis 8.6; HOTKEYS LIST and SHARDS are our own: see [Seeing inside](#seeing-inside)",
     },
     Family {

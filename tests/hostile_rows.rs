@@ -121,13 +121,24 @@ const FAULTS: &[(&str, &str, Held)] = &[
             (LIMITS, "cve_2025_48367_tens_of_thousands_of_connects_leave_nothing_behind"),
         ]),
     ),
-    ("CVE-2024-31227, 51741", "malformed selectors", Absent("access control lists are tried by their own tests")),
+    (
+        "CVE-2024-31227, 51741",
+        "malformed selectors",
+        By(&[
+            ("src/acl/selector.rs", "cve_2024_31227_malformed_rules_are_errors"),
+            ("src/acl/user.rs", "cve_2024_51741_malformed_selectors_are_errors_and_change_nothing_that_stays"),
+        ]),
+    ),
     (
         "CVE-2023-41053, redis#15478",
         "keys that are checked and keys that are used",
         By(&[
             (COMMANDS, "cve_2023_41053_the_keys_that_are_named_are_the_keys_that_are_used"),
             (COMMANDS, "redis_15478_a_word_that_is_an_argument_is_no_option"),
+            (
+                "src/dispatch/simulation_acl.rs",
+                "cve_2023_41053_and_redis_15478_the_keys_that_are_checked_are_the_keys_that_are_used",
+            ),
         ]),
     ),
     (

@@ -30,6 +30,7 @@ const LAYERS: &[Row] = &[
     &[("rt", "glommio, io_uring, system calls, pinned threads, timers, signals")],
     &[("tls", "certificates and keys, and the records of one TLS connection: bytes in, bytes out")],
     &[("persist", "what values and logs look like outside of the process: RDB, AOF and the payloads of DUMP")],
+    &[("acl", "who the users are, what each may do, and what was refused")],
     &[("session", "one connection's state and its outbox")],
     &[
         ("pubsub", "who listens to which channel, here and on which other shards"),

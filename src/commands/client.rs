@@ -7,6 +7,7 @@ use super::client_tracking::{caching, getredir, redirection, tracking, trackingi
 use super::docs::Group;
 use super::help::help;
 use super::table::{Flags, Row, Run, SessionCx, table};
+use crate::acl::Users;
 use crate::base::num;
 use crate::base::time::{Millis, Now};
 use crate::resp::BigBulk;
@@ -425,7 +426,7 @@ fn list(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 ///   replies that wait behind it, for other shards or the socket.
 /// - `events` says `r` unless the connection has sent so much that it is not read for now, and `w` while something waits to be sent.
 /// - `io-thread` is 0: every shard does its own input and output.
-fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
+pub fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     let seconds_since = |us: u64| shard.now.mono_us.saturating_sub(us) / 1_000_000;
     let mut flags = String::new();
     for (set, letter) in [
@@ -502,7 +503,7 @@ fn describe(session: &Session, shard: &Shard) -> Vec<u8> {
     };
     field("events", events);
     field("cmd", command.as_bytes());
-    field("user", b"default");
+    field("user", &session.user().name);
     field("redir", redirection(session).to_string().as_bytes());
     field("resp", if session.proto == Resp::V3 { b"3" } else { b"2" });
     field("lib-name", &session.lib_name);
@@ -522,6 +523,7 @@ struct Victims {
     kind: Option<ClientType>,
     addr: Option<Vec<u8>>,
     laddr: Option<Vec<u8>>,
+    user: Option<Vec<u8>>,
     max_age_secs: Option<u64>,
     skip_me: bool,
 }
@@ -532,7 +534,7 @@ impl Victims {
         Victims { addr: Some(address.to_vec()), ..Victims::default() }
     }
 
-    fn parse(args: Args<'_>) -> Result<Victims, CommandError> {
+    fn parse(args: Args<'_>, users: &Users) -> Result<Victims, CommandError> {
         let mut victims = Victims { skip_me: true, ..Victims::default() };
         let mut at = 2;
         while at < args.len() {
@@ -550,7 +552,7 @@ impl Victims {
                 () if is("TYPE") => victims.kind = Some(ClientType::parse(value)?),
                 () if is("ADDR") => victims.addr = Some(value.to_vec()),
                 () if is("LADDR") => victims.laddr = Some(value.to_vec()),
-                () if is("USER") && value == b"default" => {}
+                () if is("USER") && users.get(value).is_some() => victims.user = Some(value.to_vec()),
                 () if is("USER") => return Err(message("ERR No such user '", value, "'")),
                 () if is("SKIPME") && value.eq_ignore_ascii_case(b"yes") => victims.skip_me = true,
                 () if is("SKIPME") && value.eq_ignore_ascii_case(b"no") => victims.skip_me = false,
@@ -574,6 +576,7 @@ impl Victims {
             && self.kind.is_none_or(|kind| kind == ClientType::of(session))
             && self.addr.as_ref().is_none_or(|addr| addr == session.peer.as_bytes())
             && self.laddr.as_ref().is_none_or(|addr| addr == session.local.as_bytes())
+            && self.user.as_ref().is_none_or(|user| *user == session.user().name)
             && self
                 .max_age_secs
                 .is_none_or(|max| now.mono_us.saturating_sub(session.created.mono_us) / 1_000_000 >= max)
@@ -605,8 +608,9 @@ fn kill(coordinator: Coordinator, args: OwnedArgs) -> Plan {
     Box::pin(async move {
         let args = args.as_args();
         let by_address = args.len() == 3;
-        let victims = if by_address { Victims::by_address(args.get(2)) } else { Victims::parse(args)? };
         let (home, session) = (coordinator.origin().shard, coordinator.origin().session);
+        let users = coordinator.call(home, |shard| shard.acl.users.clone()).await;
+        let victims = if by_address { Victims::by_address(args.get(2)) } else { Victims::parse(args, &users)? };
         let killed = coordinator
             .call_all(move |shard| {
                 let asking = (shard.id == home).then_some(session);
@@ -701,14 +705,18 @@ mod tests {
             ("CLIENT KILL SKIPME maybe", "ERR syntax error"),
             ("CLIENT KILL MAXAGE 0", "ERR maxage should be greater than 0"),
         ] {
-            assert_eq!(Victims::parse(words(line).as_args()).unwrap_err().to_string(), error, "{line}");
+            assert_eq!(
+                Victims::parse(words(line).as_args(), &Users::default()).unwrap_err().to_string(),
+                error,
+                "{line}"
+            );
         }
     }
 
     #[test]
     fn kill_spares_the_asking_connection_unless_told_otherwise() {
-        assert!(Victims::parse(words("CLIENT KILL ID 3 TYPE normal").as_args()).unwrap().skip_me);
-        assert!(!Victims::parse(words("CLIENT KILL ID 3 SKIPME no").as_args()).unwrap().skip_me);
+        assert!(Victims::parse(words("CLIENT KILL ID 3 TYPE normal").as_args(), &Users::default()).unwrap().skip_me);
+        assert!(!Victims::parse(words("CLIENT KILL ID 3 SKIPME no").as_args(), &Users::default()).unwrap().skip_me);
         assert!(!Victims::by_address(b"1.2.3.4:5").skip_me);
     }
 

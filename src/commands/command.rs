@@ -6,7 +6,7 @@
 use super::categories::{KeyRange, categories, in_category};
 use super::docs::{Argument, Group, parse_usage};
 use super::help::help;
-use super::keys::{BadKeys, Begin, Find, KeyFlags, KeySpec, each_key, has_keys, keys_are_optional};
+use super::keys::{BadKeys, Begin, Find, KeyFlags, KeySpec, each_key_used, has_keys, keys_are_optional};
 use super::table::{Command, Flags, Row, Run, SessionCx, table};
 use crate::base::glob;
 use crate::resp::args::Args;
@@ -167,12 +167,12 @@ fn getkeys(_: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(
 
 fn getkeysandflags(_: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
     let args = args.slice(2);
-    let (command, found) = find_keys(args)?;
+    let (_, found) = find_keys(args)?;
     reply.array(found.len());
     for (at, flags) in found {
         reply.array(2);
         reply.bulk(args.get(at));
-        let names: Vec<_> = decided(command, args, flags).names().collect();
+        let names: Vec<_> = flags.names().collect();
         reply.set(names.len());
         names.iter().for_each(|name| reply.simple(name));
     }
@@ -184,7 +184,7 @@ type FoundKeys = Vec<(usize, KeyFlags)>;
 
 /// The command that these arguments are, and its keys.
 fn find_keys(args: Args<'_>) -> Result<(&'static Command, FoundKeys), CommandError> {
-    let command = lookup(args).ok_or(CommandError::Custom("ERR Invalid command specified"))?;
+    let command = table().lookup(args).ok_or(CommandError::Custom("ERR Invalid command specified"))?;
     if !has_keys(command) {
         return Err(CommandError::Custom("ERR The command has no key arguments"));
     }
@@ -192,33 +192,11 @@ fn find_keys(args: Args<'_>) -> Result<(&'static Command, FoundKeys), CommandErr
         return Err(CommandError::Custom("ERR Invalid number of arguments specified for command"));
     }
     let mut found = Vec::new();
-    match each_key(command, args, |at, flags| found.push((at, flags))) {
+    match each_key_used(command, args, |at, flags| found.push((at, flags))) {
         Ok(()) if !found.is_empty() || keys_are_optional(command) => Ok((command, found)),
         Err(BadKeys) if keys_are_optional(command) => Ok((command, Vec::new())),
         _ => Err(CommandError::Custom("ERR Invalid arguments specified for command")),
     }
-}
-
-/// The command or subcommand that a client would run with these arguments.
-fn lookup(args: Args<'_>) -> Option<&'static Command> {
-    let command = table().find(args.get(0))?;
-    if command.children.is_empty() || args.len() == 1 {
-        return Some(command);
-    }
-    table().find_sub(command, args.get(1))
-}
-
-/// What is done with a key, where arguments decide.
-fn decided(command: &Command, args: Args<'_>, flags: KeyFlags) -> KeyFlags {
-    if !flags.has(KeyFlags::VARIABLE_FLAGS) {
-        return flags;
-    }
-    let without = KeyFlags(flags.0 & !KeyFlags::VARIABLE_FLAGS.0);
-    // SET reads the old value if it is to return it.
-    if command.row.name == "set" && !args.slice(3).iter().any(|arg| arg.eq_ignore_ascii_case(b"GET")) {
-        return KeyFlags::OW.and(KeyFlags::UPDATE);
-    }
-    without
 }
 
 /// Writes an element of COMMAND's reply.
@@ -286,7 +264,7 @@ fn write_key_spec(spec: &KeySpec, reply: &mut Reply) {
             typed("index", 1, reply);
             pair("index", i32::try_from(at).expect("positions are small"), reply);
         }
-        Begin::Keyword(word, from) => {
+        Begin::Keyword(word, from) | Begin::OptionKeyword { told: (word, from), .. } => {
             typed("keyword", 2, reply);
             bulk("keyword", reply);
             bulk(word, reply);

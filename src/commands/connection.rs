@@ -2,11 +2,15 @@
 //!
 //! All of them work on the [`Session`](crate::session::Session) and run at once on its core. CLIENT has a file of its own.
 
+use std::sync::Arc;
+
+use super::acl::log_in;
 use super::client;
 use super::docs::Group;
 use super::server::REDIS_VERSION;
 use super::table::{Flags, Row, Run, SessionCx};
 use super::transaction::forget_watches;
+use crate::acl::{Acl, DEFAULT_USER};
 use crate::base::{DbIndex, num};
 use crate::resp::args::Args;
 use crate::resp::error::CommandError;
@@ -17,9 +21,6 @@ use crate::shard::Shard;
 /// What may be sent before authentication, at any time.
 const HANDSHAKE: Flags =
     Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::NO_AUTH).and(Flags::ALLOW_BUSY);
-
-/// The only user there is.
-const DEFAULT_USER: &[u8] = b"default";
 
 /// See the module.
 pub const ROWS: &[Row] = &[
@@ -107,47 +108,24 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-/// A client has shown a certificate that names this user (`tls-auth-clients-user`). False if there is no such user; it stays who it
-/// was then.
-pub fn certified(session: &mut Session, user: &[u8]) -> bool {
-    let known = user == DEFAULT_USER;
-    session.authenticated |= known;
-    known
+/// A client has shown a certificate that names this user (`tls-auth-clients-user`). False if there is no such user, or it is off; the
+/// client stays who it was then.
+pub fn certified(acl: &Acl, session: &mut Session, user: &[u8]) -> bool {
+    let Some(user) = acl.enabled(user) else { return false };
+    session.log_in(Arc::clone(user));
+    true
 }
 
 fn auth(cx: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<(), CommandError> {
     let (user, password) = match args.len() {
-        2 if cx.shard.config.requirepass.is_empty() => return Err(CommandError::NoPasswordSet),
+        2 if cx.shard.acl.default_user().nopass => return Err(CommandError::NoPasswordSet),
         2 => (DEFAULT_USER, args.get(1)),
         3 => (args.get(1), args.get(2)),
         _ => return Err(CommandError::Syntax),
     };
-    check_password(cx.shard, user, password)?;
-    cx.session.authenticated = true;
+    log_in(cx, user, password, args.get(0))?;
     reply.ok();
     Ok(())
-}
-
-/// Whether this user may come in. Without a password in the configuration every password is right, as in Redis.
-fn check_password(shard: &mut Shard, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let required = shard.config.requirepass.as_bytes();
-    if user == DEFAULT_USER && (required.is_empty() || equal_in_constant_time(required, password)) {
-        return Ok(());
-    }
-    shard.metrics.auth_failures += 1;
-    Err(CommandError::WrongPass)
-}
-
-/// Whether both are equal, in a time that depends on the length of `given` alone: an attacker who measures learns nothing
-/// about the secret, not even its length.
-fn equal_in_constant_time(secret: &[u8], given: &[u8]) -> bool {
-    let mut difference = u8::from(secret.len() != given.len());
-    for (i, byte) in given.iter().enumerate() {
-        // The index wraps so that the loop touches the secret the same way whatever its length.
-        let known = secret.get(i % secret.len().max(1)).copied().unwrap_or(0);
-        difference |= std::hint::black_box(known ^ byte);
-    }
-    difference == 0
 }
 
 /// `HELLO [protover [AUTH username password] [SETNAME clientname]]`. Everything is checked before anything is changed.
@@ -180,12 +158,11 @@ fn hello(cx: &mut SessionCx<'_>, args: Args<'_>, reply: &mut Reply) -> Result<()
         }
     }
     match credentials {
-        Some((user, password)) => check_password(cx.shard, user, password)?,
-        None if cx.session.must_authenticate(&cx.shard.config) => return Err(CommandError::NoAuthHello),
+        Some((user, password)) => log_in(cx, user, password, args.get(0))?,
+        None if cx.session.must_authenticate(&cx.shard.acl) => return Err(CommandError::NoAuthHello),
         None => {}
     }
     let session = &mut *cx.session;
-    session.authenticated = true;
     if let Some(name) = name {
         session.name = name.to_vec();
     }
@@ -251,7 +228,7 @@ fn reset(cx: &mut SessionCx<'_>, _: Args<'_>, reply: &mut Reply) -> Result<(), C
     forget_watches(cx.session, cx.shard);
     cx.shard.stop_tracking(cx.session);
     cx.session.reset();
-    cx.session.authenticated = cx.shard.config.requirepass.is_empty();
+    cx.session.log_out(&cx.shard.acl);
     reply.set_proto(cx.session.proto);
     reply.simple("RESET");
     Ok(())
@@ -272,24 +249,5 @@ fn db_index(index: i64, shard: &Shard) -> Result<DbIndex, CommandError> {
     match usize::try_from(index) {
         Ok(i) if i < shard.keyspace.dbs().len() => Ok(DbIndex(u16::try_from(i).expect("databases are few"))),
         _ => Err(CommandError::DbIndexOutOfRange),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn passwords_are_equal_only_to_themselves() {
-        for (secret, given, equal) in [
-            (&b"secret"[..], &b"secret"[..], true),
-            (b"secret", b"secreT", false),
-            (b"secret", b"secretsecret", false),
-            (b"secret", b"", false),
-            (b"ab", b"abab", false),
-            (b"secret", b"secre", false),
-        ] {
-            assert_eq!(equal_in_constant_time(secret, given), equal, "{given:?}");
-        }
     }
 }

@@ -428,7 +428,7 @@ fn type_of(command: &str, name: &str) -> ArgType {
         | "index1" | "index2" | "increment" | "decrement" | "start" | "end" | "stop" | "client-id" | "protover"
         | "version" | "len" | "min-match-len" | "bit" | "port" | "numreplicas" | "maxage" | "ttl" | "frequency"
         | "slot" | "start-slot" | "end-slot" | "config-epoch" | "cluster-bus-port" | "min-idle-time" | "ms"
-        | "entries-read" | "entries-added" => ArgType::Integer,
+        | "entries-read" | "entries-added" | "bits" => ArgType::Integer,
         "timeout" | "score" | "min" | "max" | "longitude" | "latitude" | "radius" | "width" | "height" => {
             ArgType::Double
         }

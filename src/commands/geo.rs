@@ -18,6 +18,11 @@ use crate::types::zset::{Zset, ZsetLimits};
 /// What all rows of this file share.
 const GEO: Row = Row { group: Group::Geo, ..Row::DEFAULT };
 
+/// Where a search that stores says where to: the last time counts.
+const fn stored_by(word: &'static str, from: usize, others: &'static [(&'static str, usize)]) -> Begin {
+    Begin::OptionKeyword { told: (word, from as i32), from, last: true, others }
+}
+
 /// The family's rows.
 pub const ROWS: &[Row] = &[
     Row {
@@ -79,12 +84,12 @@ pub const ROWS: &[Row] = &[
             KeySpec::one(1, KeyFlags::RO.and(KeyFlags::ACCESS)),
             KeySpec {
                 flags: KeyFlags::OW.and(KeyFlags::UPDATE),
-                begin: Begin::Keyword("STORE", 6),
+                begin: stored_by("STORE", 6, &[("COUNT", 1), ("STOREDIST", 1)]),
                 find: Find::Range { last: 0, step: 1, limit: 0 },
             },
             KeySpec {
                 flags: KeyFlags::OW.and(KeyFlags::UPDATE),
-                begin: Begin::Keyword("STOREDIST", 6),
+                begin: stored_by("STOREDIST", 6, &[("COUNT", 1), ("STORE", 1)]),
                 find: Find::Range { last: 0, step: 1, limit: 0 },
             },
         ],
@@ -117,12 +122,12 @@ pub const ROWS: &[Row] = &[
             KeySpec::one(1, KeyFlags::RO.and(KeyFlags::ACCESS)),
             KeySpec {
                 flags: KeyFlags::OW.and(KeyFlags::UPDATE),
-                begin: Begin::Keyword("STORE", 5),
+                begin: stored_by("STORE", 5, &[("COUNT", 1), ("STOREDIST", 1)]),
                 find: Find::Range { last: 0, step: 1, limit: 0 },
             },
             KeySpec {
                 flags: KeyFlags::OW.and(KeyFlags::UPDATE),
-                begin: Begin::Keyword("STOREDIST", 5),
+                begin: stored_by("STOREDIST", 5, &[("COUNT", 1), ("STORE", 1)]),
                 find: Find::Range { last: 0, step: 1, limit: 0 },
             },
         ],

@@ -75,6 +75,18 @@ pub enum Begin {
     /// Behind this word where it stands for an option from this argument on, the last time if there are several; the other words
     /// are options with so many arguments, which are passed over. Clients are told that it cannot be told: Redis has no name for it.
     Option(&'static str, usize, &'static [(&'static str, usize)]),
+    /// As `Option`, where clients are told of a [`Begin::Keyword`], as Redis tells them: a client that looks for the word alone may find it
+    /// where it is an argument of another option, and would take other keys for those that are used.
+    OptionKeyword {
+        /// What clients are told.
+        told: (&'static str, i32),
+        /// Where options begin.
+        from: usize,
+        /// Whether the last one counts; else the first ends the options.
+        last: bool,
+        /// Other options, with so many arguments.
+        others: &'static [(&'static str, usize)],
+    },
     /// Cannot be told without the data: such keys are not among those that a command names.
     Unknown,
 }
@@ -156,10 +168,16 @@ impl KeySpec {
                 Some(at) => at + 1,
                 None => return Ok(()),
             },
-            Begin::Option(word, from, others) => match find_option(args, word, from, others) {
+            Begin::Option(word, from, others) => match find_option(args, word, from, true, others) {
                 Some(at) => at,
                 None => return Ok(()),
             },
+            Begin::OptionKeyword { told: (word, _), from, last, others } => {
+                match find_option(args, word, from, last, others) {
+                    Some(at) => at,
+                    None => return Ok(()),
+                }
+            }
             Begin::Unknown => return Ok(()),
         };
         let (first, last, step) = match self.find {
@@ -212,13 +230,16 @@ fn find_keyword(args: Args<'_>, word: &str, from: i32) -> Option<i64> {
     }
 }
 
-/// The argument of the last option of this name.
-fn find_option(args: Args<'_>, word: &str, from: usize, others: &[(&str, usize)]) -> Option<i64> {
+/// The argument of the last option of this name, or of the first.
+fn find_option(args: Args<'_>, word: &str, from: usize, last: bool, others: &[(&str, usize)]) -> Option<i64> {
     let is = |at: usize, word: &str| args.get(at).eq_ignore_ascii_case(word.as_bytes());
     let (mut at, mut found) = (from, None);
     while at < args.len() {
         if is(at, word) && at + 1 < args.len() {
             found = Some(at as i64 + 1);
+            if !last {
+                return found;
+            }
             at += 1;
         } else {
             at += others.iter().find(|(other, _)| is(at, other)).map_or(0, |(_, arguments)| *arguments);
@@ -230,15 +251,38 @@ fn find_option(args: Args<'_>, word: &str, from: usize, others: &[(&str, usize)]
 
 /// Calls `visit` with the position and flags of each key of a command.
 ///
-/// Err when the arguments do not fit the specification, for example a count of keys that is larger than what follows.
+/// Err when the arguments do not fit a specification, for example a count of keys that is larger than what follows; the keys of the
+/// others have been visited all the same.
 #[inline]
 pub fn each_key(command: &Command, args: Args<'_>, mut visit: impl FnMut(usize, KeyFlags)) -> Result<(), BadKeys> {
+    let mut outcome = Ok(());
     for spec in command.row.keys {
         if !spec.flags.has(KeyFlags::NOT_KEY) {
-            spec.visit(args, &mut visit)?;
+            outcome = outcome.and(spec.visit(args, &mut visit));
         }
     }
-    Ok(())
+    outcome
+}
+
+/// As [`each_key`], with flags that say what this call does with the key, where its arguments decide. This is what access is checked
+/// by and what COMMAND GETKEYSANDFLAGS tells.
+#[inline]
+pub fn each_key_used(command: &Command, args: Args<'_>, mut visit: impl FnMut(usize, KeyFlags)) -> Result<(), BadKeys> {
+    each_key(command, args, |at, flags| visit(at, decided(command, args, flags)))
+}
+
+/// What is done with a key, where arguments decide.
+fn decided(command: &Command, args: Args<'_>, flags: KeyFlags) -> KeyFlags {
+    if !flags.has(KeyFlags::VARIABLE_FLAGS) {
+        return flags;
+    }
+    let says = |word: &[u8], from: usize| args.iter().skip(from).any(|arg| arg.eq_ignore_ascii_case(word));
+    match command.row.name {
+        // It reads the old value if it is to return it, or looks whether it is the one that is to be replaced.
+        "set" if !says(b"GET", 3) && !says(b"IFEQ", 3) && !says(b"IFNE", 3) => KeyFlags::OW.and(KeyFlags::UPDATE),
+        "bitfield" if !says(b"SET", 2) && !says(b"INCRBY", 2) => KeyFlags::RO.and(KeyFlags::ACCESS),
+        _ => KeyFlags(flags.0 & !KeyFlags::VARIABLE_FLAGS.0),
+    }
 }
 
 /// As [`each_key`], with what is no key and routed like one (shard channels).
@@ -319,6 +363,29 @@ mod tests {
         assert_eq!(positions(spec, &["sort", "k", "store", "store", "a"]), Ok(vec![3]));
         assert_eq!(positions(spec, &["sort", "k", "store"]), Ok(vec![]));
         assert_eq!(positions(spec, &["sort", "store"]), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_keyword_is_found_where_the_command_finds_it() {
+        let streams = KeySpec {
+            flags: KeyFlags::RO,
+            begin: Begin::OptionKeyword {
+                told: ("STREAMS", 4),
+                from: 1,
+                last: false,
+                others: &[("COUNT", 1), ("GROUP", 2)],
+            },
+            find: Find::Range { last: -1, step: 1, limit: 2 },
+        };
+        let words = ["xreadgroup", "count", "1", "group", "STREAMS", "c", "STREAMS", "streams", ">"];
+        assert_eq!(positions(streams, &words), Ok(vec![7]));
+        let store = KeySpec {
+            flags: KeyFlags::OW,
+            begin: Begin::OptionKeyword { told: ("STORE", 6), from: 6, last: true, others: &[("STOREDIST", 1)] },
+            find: Find::Range { last: 0, step: 1, limit: 0 },
+        };
+        let words = "georadius k 1 2 3 km STOREDIST STORE store a store b";
+        assert_eq!(positions(store, &words.split(' ').collect::<Vec<_>>()), Ok(vec![11]));
     }
 
     #[test]

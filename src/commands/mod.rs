@@ -6,6 +6,7 @@
 //! Handlers do not call each other across files, do not know sockets, and learn everything about their caller through the
 //! context that their row's `Run` gives them.
 
+pub mod acl;
 pub mod bitmap;
 mod blocking;
 pub mod categories;
@@ -30,6 +31,7 @@ pub mod list;
 pub mod lolwut;
 pub mod monitor;
 mod page;
+pub mod permission;
 pub mod persistence;
 pub mod pubsub;
 pub mod server;
@@ -54,6 +56,7 @@ use table::Row;
 
 /// Every family.
 pub static FAMILIES: &[&[Row]] = &[
+    acl::ROWS,
     bitmap::ROWS,
     cluster::ROWS,
     command::ROWS,

@@ -75,7 +75,7 @@ pub fn transaction(shard: &Shard, session: &Session, table: &Table, exec: Args<'
             db = there.map_or(db, |index| DbIndex(u16::try_from(index).expect("databases are few")));
         }
         if is_shown(command) {
-            line_in(&mut shown.done, shard, session, db, command.row.name, args.as_args());
+            line_in(&mut shown.done, shard, session, db, &command.full_name, args.as_args());
         }
     }
     line_in(&mut shown.done, shard, session, db, "exec", exec);
@@ -84,7 +84,7 @@ pub fn transaction(shard: &Shard, session: &Session, table: &Table, exec: Args<'
 
 /// Appends the line of a command to `out`.
 pub fn line(out: &mut Vec<u8>, shard: &Shard, session: &Session, command: &Command, args: Args<'_>) {
-    line_in(out, shard, session, session.db, command.row.name, args);
+    line_in(out, shard, session, session.db, &command.full_name, args);
 }
 
 fn line_in(out: &mut Vec<u8>, shard: &Shard, session: &Session, db: DbIndex, name: &str, args: Args<'_>) {
@@ -118,7 +118,7 @@ pub fn may_be_shown<'a>(command: &Command, args: Args<'a>) -> impl Fn(usize) -> 
 }
 
 /// Says of each argument whether it is a secret.
-fn secrets<'a>(full_name: &str, args: Args<'a>) -> impl Fn(usize) -> bool + use<'a> {
+pub fn secrets<'a>(full_name: &str, args: Args<'a>) -> impl Fn(usize) -> bool + use<'a> {
     // The words behind which secrets stand, and how many do: HELLO's AUTH takes a user and a password, MIGRATE's a password.
     let behind: &'static [(&[u8], usize)] = match full_name {
         "hello" => &[(b"AUTH", 2)],
@@ -172,6 +172,11 @@ mod tests {
             ("config set maxclients 5 MASTERAUTH secret", "config set maxclients 5 MASTERAUTH *"),
             ("CONFIG GET requirepass x", "CONFIG GET requirepass x"),
             ("ACL SETUSER joe on >secret", "ACL SETUSER * * *"),
+            ("ACL DELUSER ann bob", "ACL DELUSER * *"),
+            ("ACL GETUSER ann", "ACL GETUSER *"),
+            ("ACL WHOAMI", "ACL WHOAMI"),
+            ("CONFIG SET port 1 requirepass secret MasterAuth secret", "CONFIG SET port 1 requirepass * MasterAuth *"),
+            ("CONFIG GET requirepass", "CONFIG GET requirepass"),
         ] {
             assert_eq!(redacted(words), shown);
         }

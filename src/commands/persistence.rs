@@ -183,6 +183,10 @@ fn waitaof(coordinator: Coordinator, args: OwnedArgs) -> Plan {
                         coordinator.end_wait_until();
                         return Err(CommandError::Unblocked);
                     }
+                    WaitEvent::Refused(error) => {
+                        coordinator.end_wait_until();
+                        return Err(error);
+                    }
                     WaitEvent::TimedOut | WaitEvent::Gone | WaitEvent::Unblocked { .. } => break,
                     WaitEvent::Offered(_) | WaitEvent::Served(_) => unreachable!("it waits for no key"),
                 }

@@ -21,11 +21,16 @@ use crate::shard::cx::{DataFn, ReadCx, WriteCx};
 use crate::txn::{Coordinator, Plan, Wait};
 use crate::types::stream::{ConsumerId, Group, Log, Pending, Stream, StreamId};
 
-/// Where the keys of both commands are: the first half of what is behind STREAMS.
+/// Where the keys of both commands are: the first half of what is behind STREAMS, which a group may be called, too.
 const fn keys(from: i32) -> KeySpec {
     KeySpec {
         flags: KeyFlags::RO.and(KeyFlags::ACCESS),
-        begin: Begin::Keyword("STREAMS", from),
+        begin: Begin::OptionKeyword {
+            told: ("STREAMS", from),
+            from: 1,
+            last: false,
+            others: &[("COUNT", 1), ("BLOCK", 1), ("GROUP", 2)],
+        },
         find: Find::Range { last: -1, step: 1, limit: 2 },
     }
 }
@@ -599,6 +604,35 @@ fn xreadgroup_plan(coordinator: Coordinator, args: OwnedArgs) -> Plan {
 
 /// Whether the command may have to wait: whether BLOCK is among its options.
 pub fn asks_to_wait(args: Args<'_>) -> bool {
-    let mut words = args.slice(1).iter().take_while(|word| !word.eq_ignore_ascii_case(b"streams"));
-    words.any(|word| word.eq_ignore_ascii_case(b"block"))
+    let mut at = 1;
+    while at < args.len() {
+        let is = |word: &str| args.get(at).eq_ignore_ascii_case(word.as_bytes());
+        match () {
+            () if is("streams") => return false,
+            () if is("block") => return true,
+            // A group may have any name.
+            () if is("group") => at += 3,
+            () if is("count") => at += 2,
+            () => at += 1,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_may_be_called_as_an_option_is() {
+        for (line, waits) in [
+            ("XREADGROUP GROUP streams c BLOCK 0 STREAMS k >", true),
+            ("XREADGROUP GROUP block block STREAMS k >", false),
+            ("XREAD COUNT 1 BLOCK 0 STREAMS k $", true),
+            ("XREAD STREAMS block 0", false),
+        ] {
+            let args = OwnedArgs::from_slices(&line.split(' ').collect::<Vec<_>>());
+            assert_eq!(asks_to_wait(args.as_args()), waits, "{line}");
+        }
+    }
 }

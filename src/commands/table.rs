@@ -204,6 +204,34 @@ impl Row {
     };
 }
 
+/// Which arguments are channels that a user must be allowed to use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Channels {
+    /// The first argument: PUBLISH.
+    First,
+    /// All of them: SUBSCRIBE.
+    All,
+    /// All of them, and they are patterns: PSUBSCRIBE.
+    Patterns,
+}
+
+impl Channels {
+    /// Their positions among so many arguments.
+    pub fn positions(self, argc: usize) -> std::ops::Range<usize> {
+        1..if self == Channels::First { argc.min(2) } else { argc }
+    }
+
+    /// Leaving a channel is free to all.
+    fn of(row: &Row) -> Option<Channels> {
+        match row.name {
+            "publish" | "spublish" => Some(Channels::First),
+            "subscribe" | "ssubscribe" => Some(Channels::All),
+            "psubscribe" => Some(Channels::Patterns),
+            _ => None,
+        }
+    }
+}
+
 /// A row in the index.
 pub struct Command {
     /// Dense number over commands and subcommands.
@@ -226,6 +254,8 @@ pub struct Command {
     brief: bool,
     /// Whether some of its arguments may be secrets.
     pub has_secrets: bool,
+    /// Its channels, for access control.
+    pub channels: Option<Channels>,
     /// Position of the first key, 0 if there is none at a fixed place.
     pub first_key: usize,
     /// Whether every key stands at a fixed distance: first, last, step; else they need [`super::keys`].
@@ -352,6 +382,12 @@ impl Table {
         container.children.iter().map(|id| self.get(*id)).find(|c| c.row.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
+    /// The command or subcommand that a client would run with these arguments; a container if it is called by its name alone.
+    pub fn lookup(&self, args: Args<'_>) -> Option<&Command> {
+        let command = self.find(args.get(0))?;
+        if command.children.is_empty() || args.len() == 1 { Some(command) } else { self.find_sub(command, args.get(1)) }
+    }
+
     /// The command of a full name such as `client|list`.
     pub fn find_full(&self, name: &[u8]) -> Option<&Command> {
         match memchr::memchr(b'|', name) {
@@ -395,6 +431,7 @@ fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, paren
         beyond_node: parent.is_none() && BEYOND_NODE.contains(&row.name),
         brief: BRIEF.contains(&row.name) || (row.flags.has(Flags::FAST) && !NOT_BRIEF.contains(&row.name)),
         has_secrets,
+        channels: Channels::of(row),
         first_key,
         key_range,
     });

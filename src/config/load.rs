@@ -18,7 +18,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use super::table::{Config, DIRECTIVES, Directive, Effect, FILE_ONLY, FileOnly, Sight};
-use super::values::{RenamedCommand, Text};
+use super::values::{RenamedCommand, Text, UserLine};
 use super::{directive, names};
 use crate::base::glob;
 use crate::resp::OwnedArgs;
@@ -206,11 +206,11 @@ impl<'files> Loader<'files> {
                 self.config.renamed_commands.push(RenamedCommand { from, to: Text(to.to_vec()) });
                 Ok(())
             }
-            // Passing over it would open to everybody what the operator meant to protect.
-            ("user", _) => {
-                let problem =
-                    "'user' declares users, but access control lists are not there yet; use requirepass".to_owned();
-                Err(ConfigError { place: place.clone(), problem })
+            // What its rules mean is for those to say who know the commands.
+            ("user", words) => {
+                let words = words.iter().map(|word| word.to_vec()).collect();
+                self.config.users.push(UserLine { place: place.to_string(), words });
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -479,9 +479,12 @@ mod tests {
     }
 
     #[test]
-    fn users_that_could_not_be_kept_apart_are_refused() {
-        let error = load("user default on nopass ~* +@all").unwrap_err();
-        assert!(error.contains("requirepass"), "{error}");
+    fn users_are_kept_with_their_places_and_not_shown() {
+        let (config, warnings) = load("user default on\n\nuser a on >secret \"~a b\"").unwrap();
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(config.users[1].place, "/etc/x.conf:3");
+        assert_eq!(config.users[1].words, [&b"a"[..], b"on", b">secret", b"~a b"]);
+        assert!(!format!("{config:?}").contains("secret"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use values::{
     AclPubsubDefault, AppendFsync, Choice, DisklessLoad, EndpointType, EventClass, EventClasses, LogLevel,
     MasterAddress, MaxmemoryPolicy, MemoryOrPercent, OomScoreAdj, OutputLimit, OutputLimits, PipelineOrder,
     PropagationError, ProtectedAction, RenamedCommand, SanitizeDump, SavePoint, ShutdownFlags, Supervised,
-    SyslogFacility, Text, TlsAuthClients, TlsClientUser,
+    SyslogFacility, Text, TlsAuthClients, TlsClientUser, UserLine,
 };
 
 use std::fmt;

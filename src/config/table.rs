@@ -20,7 +20,7 @@ use super::rule_lists::{
 use super::values::{
     AclPubsubDefault, AppendFsync, DisklessLoad, EndpointType, EventClasses, LogLevel, MasterAddress, MaxmemoryPolicy,
     MemoryOrPercent, OomScoreAdj, OutputLimits, PipelineOrder, PropagationError, ProtectedAction, RenamedCommand,
-    SanitizeDump, SavePoint, ShutdownFlags, Supervised, SyslogFacility, Text, TlsAuthClients, TlsClientUser,
+    SanitizeDump, SavePoint, ShutdownFlags, Supervised, SyslogFacility, Text, TlsAuthClients, TlsClientUser, UserLine,
 };
 
 /// When a directive may change.
@@ -133,12 +133,14 @@ macro_rules! directives {
             $( #[doc = $about] pub $field: $type, )*
             /// The `rename-command` lines, in order. They stand in the configuration file only.
             pub renamed_commands: Vec<RenamedCommand>,
+            /// The `user` lines, in order. They stand in the configuration file only, and are taken out when the server starts.
+            pub users: Vec<UserLine>,
         }
 
         impl Config {
             /// Every field at the zero of its type: what the defaults are assigned to.
             fn blank() -> Config {
-                Config { $( $field: Default::default(), )* renamed_commands: Vec::new() }
+                Config { $( $field: Default::default(), )* renamed_commands: Vec::new(), users: Vec::new() }
             }
         }
 
@@ -199,7 +201,7 @@ pub static FILE_ONLY: &[FileOnly] = &[
         effect: Works,
         about: "gives a command another name, or takes it away with \"\"",
     },
-    FileOnly { name: "user", words: (1, usize::MAX), effect: NO_ACL, about: "declares a user and its permissions" },
+    FileOnly { name: "user", words: (1, usize::MAX), effect: Works, about: "declares a user and its permissions" },
     FileOnly { name: "loadmodule", words: (1, usize::MAX), effect: NO_MODULES, about: "loads a module" },
     FileOnly { name: "list-max-ziplist-entries", words: (1, 1), effect: GONE, about: "nothing since Redis 3.2" },
     FileOnly { name: "list-max-ziplist-value", words: (1, 1), effect: GONE, about: "nothing since Redis 3.2" },
@@ -216,7 +218,6 @@ const NO_CLUSTER: Effect =
 const NO_TLS_CLIENT: Effect = Accepted("the server opens no connections to others");
 const NO_TLS_CLUSTER: Effect = Accepted("neither replication nor a cluster bus is there yet");
 const NO_FINITE_FIELDS: Effect = Accepted("keys are agreed on over elliptic curves alone");
-const NO_ACL: Effect = Accepted("access control lists are not there yet; requirepass works");
 const NO_SCRIPTS: Effect = Accepted("scripts are not there yet");
 const NO_MODULES: Effect = Accepted("modules are not supported");
 const ALWAYS_SANITIZED: Effect = Accepted("every payload is checked in depth");
@@ -347,9 +348,9 @@ directives! {
 
     // Permissions.
     requirepass "requirepass" [Secret]: Text = "", ANY_BYTES, Live, Works; "Password that clients must give"
-    aclfile "aclfile": Text = "", ANY_TEXT, AtStart, NO_ACL; "File with users and permissions"
-    acllog_max_len "acllog-max-len": i64 = "128", number(0, i64::MAX), Live, NO_ACL; "Entries of the ACL log"
-    acl_pubsub_default "acl-pubsub-default": AclPubsubDefault = "resetchannels", one_of(), Live, NO_ACL;
+    aclfile "aclfile": Text = "", ANY_TEXT, AtStart, Works; "File with users and permissions"
+    acllog_max_len "acllog-max-len": i64 = "128", number(0, i64::MAX), Live, Works; "Entries of the ACL log"
+    acl_pubsub_default "acl-pubsub-default": AclPubsubDefault = "resetchannels", one_of(), Live, Works;
         "Channels of new users"
     enable_protected_configs "enable-protected-configs": ProtectedAction = "no", one_of(), AtStart, Works;
         "Who may change dir and dbfilename while the server runs"

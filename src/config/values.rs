@@ -261,6 +261,22 @@ pub struct RenamedCommand {
     pub to: Text,
 }
 
+/// A `user` line: who it declares, by which rules, and where it stands.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserLine {
+    /// The file and the line, for messages.
+    pub place: String,
+    /// The name, then the rules.
+    pub words: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for UserLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // There may be passwords among the rules.
+        write!(f, "UserLine({}: {} words)", self.place, self.words.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,8 +25,9 @@ use crate::commands::stream_read::asks_to_wait;
 use crate::commands::table::{Command, Flags, Run, SessionCx, Table, table};
 use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
+use crate::metrics::CommandId;
 use crate::metrics::slowlog::Argv;
-use crate::resp::{Args, BigBulk, OwnedArgs, Reply, Step};
+use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, Reply, Step};
 use crate::rt::crash::{self, Trace};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::Shard;
@@ -35,7 +36,7 @@ use crate::shard::message::{Adopted, Batch, BatchCommand, Call, CallFn, KeysFn, 
 use crate::shard::reservations::Order;
 use crate::shard::timing::Run as TimedRun;
 use crate::shard::waiters::{WaitEvent, WaiterId};
-use crate::txn::ClaimsByShard;
+use crate::txn::{ClaimsByShard, Coordinator, Plan};
 
 /// What a message leaves for the event loop to do, since it concerns sockets.
 pub enum Delivery {
@@ -479,16 +480,10 @@ impl Engine {
         }
         let command = match admit(session, &self.shard, self.table, args) {
             Verdict::Run(command) => command,
-            Verdict::Refuse(error, id) => {
-                if let Some(id) = id {
-                    self.shard.metrics.commands.record_rejected(id);
-                }
-                let error = self.refused_in_transaction(session, error, id);
-                forget_caching(session, id.map(|id| self.table.get(id)), self.table);
-                self.shard.metrics.count_error(error.code());
-                let silent = self.silent(session);
-                self.reply_here(session, silent, |reply| reply.error(&error));
-                return Flow::Next;
+            Verdict::Refuse(error, id) => return self.refuse(session, error, id),
+            Verdict::Deny(command, denied) => {
+                let error = self.deny(session, command, denied, args);
+                return self.refuse(session, error, Some(command.id));
             }
             Verdict::Hold => {
                 session.paused = true;
@@ -508,6 +503,8 @@ impl Engine {
         let queued = session.transaction.is_some() && !exec::runs_inside_multi(command);
         let flow = if queued {
             self.enqueue(session, command, args);
+            Flow::Next
+        } else if session.is_checked() && self.fails_on_patterns(session, command, args) {
             Flow::Next
         } else {
             self.route(session, command, args, granted)
@@ -534,6 +531,19 @@ impl Engine {
         flow
     }
 
+    /// Replies with what is wrong with a command that is not run.
+    fn refuse(&mut self, session: &mut Session, error: CommandError, id: Option<CommandId>) -> Flow {
+        if let Some(id) = id {
+            self.shard.metrics.commands.record_rejected(id);
+        }
+        let error = self.refused_in_transaction(session, error, id);
+        forget_caching(session, id.map(|id| self.table.get(id)), self.table);
+        self.shard.metrics.count_error(error.code());
+        let silent = self.silent(session);
+        self.reply_here(session, silent, |reply| reply.error(&error));
+        Flow::Next
+    }
+
     /// Runs an admitted command, or sends it to where it runs.
     #[inline]
     fn route(
@@ -556,7 +566,7 @@ impl Engine {
                 let claims = self.claims(session, command, args);
                 let (argv, args) = (args, OwnedArgs::from_args(args));
                 let reads = reads(session, command);
-                self.start_plan(session, command, argv, claims, |coordinator| {
+                self.start_waiting(session, command, argv, claims, args, |coordinator, args| {
                     exec::waiting(coordinator, plan, args, reads)
                 })
             }
@@ -590,6 +600,9 @@ impl Engine {
             Run::Server(plan) => {
                 let claims = self.claims(session, command, args);
                 let (argv, args) = (args, OwnedArgs::from_args(args));
+                if command.row.flags.has(Flags::BLOCKING) {
+                    return self.start_waiting(session, command, argv, claims, args, plan);
+                }
                 self.start_plan(session, command, argv, claims, |coordinator| plan(coordinator, args))
             }
             Run::Spread(f, others, _) => {
@@ -614,6 +627,22 @@ impl Engine {
     #[inline]
     fn owner(&self, session: &Session, command: &Command, args: Args<'_>) -> Owner {
         if session.node { Owner::One(self.shard.id) } else { owner(command, args, self.shard.slots, self.shard.id) }
+    }
+
+    /// Starts a command that may wait for data. What it is stays with the session: the rules of its user may change meanwhile.
+    fn start_waiting(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        argv: Args<'_>,
+        claims: ClaimsByShard,
+        args: OwnedArgs,
+        start: impl FnOnce(Coordinator, OwnedArgs) -> Plan,
+    ) -> Flow {
+        let waits_with = Box::new((command.id, args.clone()));
+        let flow = self.start_plan(session, command, argv, claims, |coordinator| start(coordinator, args));
+        session.waits_with = session.plan_running.then_some(waits_with);
+        flow
     }
 
     /// What a command claims, by shard.
@@ -976,7 +1005,7 @@ impl Engine {
         }
         let waiting = session.out.total_bytes() + session.sending_bytes;
         self.shard.metrics.output_max.note(waiting as u64);
-        if let Some(passed) = limits::check(&mut session, &self.shard.config, self.shard.now) {
+        if let Some(passed) = limits::check(&mut session, &self.shard.acl, &self.shard.config, self.shard.now) {
             self.close_for(&mut session, passed);
         }
         if !session.dirty {
@@ -1051,7 +1080,7 @@ impl Engine {
             self.over_soft_limit.pop_first();
             let Some(mut session) = self.shard.sessions.take(key) else { continue };
             session.soft_limit_listed = false;
-            if let Some(passed) = limits::check(&mut session, &self.shard.config, now) {
+            if let Some(passed) = limits::check(&mut session, &self.shard.acl, &self.shard.config, now) {
                 self.close_for(&mut session, passed);
             } else if session.over_soft_limit_since_us.is_some() {
                 // It was under its limit for a while, or the limit was changed.
@@ -1066,9 +1095,9 @@ impl Engine {
     /// Sessions that a call has closed or woken, or that were sent messages, are looked at by the event loop.
     pub fn notice_disturbed(&mut self) {
         while let Some(key) = self.shard.disturbed.pop() {
-            let Shard { sessions, config, now, .. } = &mut self.shard;
+            let Shard { sessions, acl, config, now, .. } = &mut self.shard;
             if let Some(session) = sessions.get_mut(key)
-                && let Some(passed) = limits::check(session, config, *now)
+                && let Some(passed) = limits::check(session, acl, config, *now)
                 && let Some(mut session) = self.shard.sessions.take(key)
             {
                 self.close_for(&mut session, passed);

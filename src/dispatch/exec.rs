@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::claims::Collector;
+use super::denied::{allows_all, refused_in_exec};
 use super::engine::{Engine, Flow};
 use super::parts::{Client, Condition, Parts};
 use crate::base::ShardId;
@@ -159,6 +160,9 @@ impl Engine {
             claims.add(command, queued.args.as_args(), true);
             simple = simple && parts.add(command, queued.args.as_args(), client, slots);
         }
+        // Looked at once more: the user, or its rules, may not be what they were.
+        let checked = session.is_checked();
+        simple = simple && (!checked || allows_all(session.user(), &transaction.commands));
         claims.add_watched(&session.watches);
         let claims = claims.finish();
         let alone = claims.len() == 1 && !parts.is_empty();
@@ -173,7 +177,7 @@ impl Engine {
             if simple && (watches.is_empty() || alone) {
                 Box::pin(run_parts(coordinator, parts, count, watches, shown.take()))
             } else {
-                Box::pin(run_one_by_one(coordinator, commands, watches, shown.take()))
+                Box::pin(run_one_by_one(coordinator, commands, watches, shown.take(), checked))
             }
         });
         if matches!(flow, Flow::Hold) {
@@ -237,6 +241,7 @@ async fn run_one_by_one(
     commands: Vec<Queued>,
     watches: Vec<WatchedKey>,
     shown: Option<ShownTransaction>,
+    checked: bool,
 ) -> Result<Reply, CommandError> {
     let mut reply = coordinator.reply();
     coordinator
@@ -246,7 +251,7 @@ async fn run_one_by_one(
             show(&coordinator, shown, unchanged).await;
             if unchanged {
                 reply.array(commands.len());
-                run_all(&coordinator, commands, &mut reply).await;
+                run_all(&coordinator, commands, checked, &mut reply).await;
             } else {
                 reply.null_array();
             }
@@ -270,12 +275,24 @@ async fn look_at_watched(coordinator: &Coordinator, watches: &[WatchedKey]) -> b
     unchanged
 }
 
-async fn run_all(coordinator: &Coordinator, commands: Vec<Queued>, reply: &mut Reply) {
-    let Origin { db, proto, touch, remembers, shard: home, .. } = *coordinator.origin();
+/// Runs the commands one after the other. Each is looked at before if the client is `checked`, or becomes it on the way.
+async fn run_all(coordinator: &Coordinator, commands: Vec<Queued>, mut checked: bool, reply: &mut Reply) {
+    let Origin { db, proto, touch, remembers, shard: home, session, .. } = *coordinator.origin();
     let mut client = Client { db, proto, touch, remembers, home };
     let mut parts = Parts::of_exec();
     for Queued { id, args } in commands {
         let command = table().get(id);
+        if checked {
+            let asked = args.clone();
+            let refused = move |shard: &mut Shard| refused_in_exec(shard, session, command, asked.as_args());
+            if let Some(error) = coordinator.call(home, refused).await {
+                if !parts.is_empty() {
+                    std::mem::replace(&mut parts, Parts::of_exec()).run(coordinator, reply).await;
+                }
+                reply.error(&error);
+                continue;
+            }
+        }
         if parts.add(command, args.as_args(), client, coordinator.slots()) {
             continue;
         }
@@ -290,6 +307,11 @@ async fn run_all(coordinator: &Coordinator, commands: Vec<Queued>, reply: &mut R
             Run::Data(_) | Run::Split(..) | Run::Exec | Run::Container => {
                 unreachable!("data steps were added above, and neither of the others is queued")
             }
+        }
+        // AUTH and HELLO, or ACL SETUSER and its kin.
+        if command.row.flags.has(Flags::NO_AUTH) || command.row.flags.has(Flags::ADMIN) {
+            let is_checked = move |shard: &mut Shard| shard.sessions.get(session).is_some_and(Session::is_checked);
+            checked = coordinator.call(home, is_checked).await;
         }
     }
     if !parts.is_empty() {
@@ -315,6 +337,7 @@ async fn run_for_session(
             return (reply, client, None);
         };
         let begun_ns = (shard.clock_ns)();
+        session.in_exec = true;
         let outcome = f(&mut SessionCx { session: &mut session, shard, row: command }, args.as_args(), &mut reply);
         if let Err(error) = outcome {
             reply.clear();
@@ -322,6 +345,7 @@ async fn run_for_session(
             shard.metrics.count_error(error.code());
             shard.metrics.commands.record_failed(command.id);
         }
+        session.in_exec = false;
         let (db, proto, touch) = (session.db, session.proto, !session.no_touch);
         let client = Client { db, proto, touch, remembers: session.remembers(), ..client };
         shard.sessions.give_back(session);

@@ -2,9 +2,11 @@
 //! sent to another shard.
 //!
 //! The order of the checks is Redis's, because clients see which error comes first: the name, the subcommand, the number of
-//! arguments, authentication, which node of a cluster has the keys, then what the state of the connection and of the server forbids.
+//! arguments, authentication, what may not be in a transaction, the rules of the user, which node of a cluster has the keys, then what the
+//! state of the server and of the connection forbids.
 
 use super::node;
+use crate::commands::permission::{self, Denied};
 use crate::commands::table::{Command, Flags, Run, Table};
 use crate::metrics::CommandId;
 use crate::resp::Args;
@@ -19,6 +21,8 @@ pub enum Verdict {
     Run(&'static Command),
     /// Reply with this. The command, if it is known, counts as rejected.
     Refuse(CommandError, Option<CommandId>),
+    /// The rules of the user forbid it.
+    Deny(&'static Command, Denied),
     /// Keep it until the pause of the server is over.
     Hold,
     /// A web browser was tricked into talking to us: close without a word.
@@ -47,8 +51,16 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
     if !command.accepts(args.len()) || matches!(command.row.run, Run::Container) {
         return Verdict::Refuse(CommandError::WrongArity(&command.full_name), Some(command.id));
     }
-    if session.must_authenticate(&shard.config) && !command.row.flags.has(Flags::NO_AUTH) {
+    if session.is_checked() && session.must_authenticate(&shard.acl) && !command.row.flags.has(Flags::NO_AUTH) {
         return Verdict::Refuse(CommandError::NoAuth, Some(command.id));
+    }
+    if session.transaction.is_some() && command.row.flags.has(Flags::NO_MULTI) {
+        return Verdict::Refuse(NOT_IN_TRANSACTION, Some(command.id));
+    }
+    if session.is_checked()
+        && let Err(denied) = permission::check(session.user(), command, args)
+    {
+        return Verdict::Deny(command, denied);
     }
     if session.node
         && let Err(error) = node::admit(session, shard, table, command, args)
@@ -56,9 +68,6 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
         return Verdict::Refuse(error, Some(command.id));
     }
     let storage = &shard.storage.status;
-    if storage.loading_since.is_some() && !command.row.flags.has(Flags::LOADING) {
-        return Verdict::Refuse(CommandError::Loading, Some(command.id));
-    }
     if shard.eviction.is_full && shard.config.maxmemory > 0 && wants_memory(session, command) {
         return Verdict::Refuse(CommandError::Oom, Some(command.id));
     }
@@ -70,8 +79,8 @@ pub fn admit(session: &Session, shard: &Shard, table: &'static Table, args: Args
     if session.only_listens() && !may_run_while_listening(command) {
         return Verdict::Refuse(only_listens(command), Some(command.id));
     }
-    if session.transaction.is_some() && command.row.flags.has(Flags::NO_MULTI) {
-        return Verdict::Refuse(NOT_IN_TRANSACTION, Some(command.id));
+    if storage.loading_since.is_some() && !command.row.flags.has(Flags::LOADING) {
+        return Verdict::Refuse(CommandError::Loading, Some(command.id));
     }
     if let Some(pause) = &shard.pause {
         let holds = !pause.writes_only || may_write(session, command);

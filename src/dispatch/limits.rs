@@ -4,6 +4,7 @@
 //! may be. What is on its way to other cores counts as input, what comes back from them as output.
 //! Absent on purpose: a limit over all clients together.
 
+use crate::acl::Acl;
 use crate::base::time::Now;
 use crate::config::{Config, OutputLimit};
 use crate::resp::ParseLimits;
@@ -30,10 +31,10 @@ pub enum Passed {
 }
 
 /// Checks one connection. `soft_since_us` remembers since when it has been over its soft output limit.
-pub fn check(session: &mut Session, config: &Config, now: Now) -> Option<Passed> {
+pub fn check(session: &mut Session, acl: &Acl, config: &Config, now: Now) -> Option<Passed> {
     let input = session.input_held();
     let mut input_max = usize::try_from(config.client_query_buffer_limit).unwrap_or(usize::MAX);
-    let stranger = session.must_authenticate(config);
+    let stranger = session.must_authenticate(acl);
     if stranger {
         input_max = input_max.min(INPUT_BYTES_MAX_BEFORE_AUTH);
     }
@@ -72,7 +73,7 @@ pub fn check(session: &mut Session, config: &Config, now: Now) -> Option<Passed>
 pub fn parse_limits(session: &Session, shard: &Shard) -> ParseLimits {
     ParseLimits {
         bulk_bytes_max: shard.config.proto_max_bulk_len,
-        authenticated: !session.must_authenticate(&shard.config),
+        authenticated: !session.must_authenticate(&shard.acl),
         ..ParseLimits::default()
     }
 }
@@ -91,15 +92,16 @@ mod tests {
         let mut sessions = Sessions::default();
         let key = seated(&mut sessions);
         let session = sessions.get_mut(key).unwrap();
+        let acl = Acl::default();
         let config = Config { client_query_buffer_limit: 1000, ..Config::default() };
         let batch = |sent_bytes, outstanding| {
             Pending::Batch(PendingBatch { sent_bytes, outstanding, ..PendingBatch::default() })
         };
         session.pending.push_back(batch(600, 2));
         session.pending.push_back(batch(700, 0));
-        assert_eq!(check(session, &config, Now::default()), None, "what came back is no input any more");
+        assert_eq!(check(session, &acl, &config, Now::default()), None, "what came back is no input any more");
         session.pending.push_back(batch(600, 1));
-        assert_eq!(check(session, &config, Now::default()), Some(Passed::Input(1200, 1000)));
+        assert_eq!(check(session, &acl, &config, Now::default()), Some(Passed::Input(1200, 1000)));
     }
 
     #[test]
@@ -107,15 +109,15 @@ mod tests {
         let mut sessions = Sessions::default();
         let key = seated(&mut sessions);
         let session = sessions.get_mut(key).unwrap();
-        let mut config = Config::default();
+        let (acl, mut config) = (Acl::default(), Config::default());
         config.client_output_buffer_limit.normal = OutputLimit { hard_bytes: 0, soft_bytes: 10, soft_seconds: 2 };
         session.sending_bytes = OUTPUT_BYTES_FREE + 11;
         let at = |secs: u64| Now { mono_us: secs * 1_000_000 + 1, ..Now::default() };
-        assert_eq!(check(session, &config, at(1)), Some(Passed::Soft(2_000_000)));
-        assert_eq!(check(session, &config, at(3)), None);
-        assert_eq!(check(session, &config, at(4)), Some(Passed::Output(11, 10)));
+        assert_eq!(check(session, &acl, &config, at(1)), Some(Passed::Soft(2_000_000)));
+        assert_eq!(check(session, &acl, &config, at(3)), None);
+        assert_eq!(check(session, &acl, &config, at(4)), Some(Passed::Output(11, 10)));
         session.sending_bytes = 0;
-        assert_eq!(check(session, &config, at(4)), None);
+        assert_eq!(check(session, &acl, &config, at(4)), None);
         assert_eq!(session.over_soft_limit_since_us, None, "who has read begins anew");
     }
 }

@@ -17,6 +17,7 @@
 mod ahead;
 mod claims;
 mod client_eviction;
+mod denied;
 mod engine;
 mod exec;
 mod gate;
@@ -31,6 +32,8 @@ mod routing;
 mod service;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod simulation_acl;
 #[cfg(test)]
 mod simulation_durability;
 #[cfg(test)]

@@ -22,6 +22,9 @@ use crate::txn::{ClaimsByShard, Coordinator, Driver, Origin, Outgoing, Plan, Pro
 /// Time that plans' local steps may take in one turn before the sockets are looked at again. Nanoseconds.
 const LOCAL_STEPS_NS: u64 = 500_000;
 
+/// Whose the plans are that the server runs for itself.
+pub(super) const NOBODY: SessionKey = SessionKey { index: u32::MAX, generation: u32::MAX };
+
 pub(super) struct RunningPlan {
     pub(super) driver: Driver,
     pub(super) session: SessionKey,
@@ -144,14 +147,18 @@ impl Engine {
     fn note_wait(&mut self, id: u32) {
         let plan = &self.plans[&id];
         let (waits, key) = (plan.driver.waits(), plan.session);
-        // A wait begins with the answer to a call, so the session is in its place.
-        if let Some(session) = self.shard.sessions.get_mut(key) {
-            session.blocked = waits.map(|_| id);
-            if session.ended && waits.is_some() {
-                // Its peer went before it came to wait, and nobody is there to be served.
-                session.closing = Closing::Now;
-                self.mark_dirty(key);
+        // A wait begins with the answer to a call, so the session is in its place, or has gone since the command began.
+        match self.shard.sessions.get_mut(key) {
+            Some(session) => {
+                session.blocked = waits.map(|_| id);
+                if session.ended && waits.is_some() {
+                    // Its peer went before it came to wait, and nobody is there to be served.
+                    session.closing = Closing::Now;
+                    self.mark_dirty(key);
+                }
             }
+            None if waits.is_some() && key != NOBODY => self.shard.wait_events.push((id, WaitEvent::Gone)),
+            None => {}
         }
         self.set_deadline(id, waits.flatten());
     }
@@ -220,6 +227,7 @@ impl Engine {
         session.plan_running = false;
         session.running_bytes = 0;
         session.blocked = None;
+        session.waits_with = None;
         session.tells_of(plan.driver.need(), &self.shard.config);
         forget_caching(session, Some(plan.command), self.table);
         let its_own = session.pending.iter_mut().rev().find(|entry| matches!(entry, Pending::Plan(None)));

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::engine::Engine;
+use crate::acl;
 use crate::base::ShardId;
 use crate::base::time::Now;
 use crate::commands::table::original_table;
@@ -58,7 +59,7 @@ impl EngineReplayer {
         shard.active_expire = false;
         let session = shard.sessions.insert(|key| {
             let mut session = Session::new(key, 0, -1, String::new(), String::new(), false, Now::default());
-            session.authenticated = true;
+            session.log_in(Arc::clone(acl::anybody()));
             session
         });
         let mut engine = Engine::new(shard);

@@ -3,11 +3,10 @@
 //! Part of the [`Engine`]: belongs to its core. Absent on purpose: what they do (`durability::conductor`).
 
 use super::engine::Engine;
-use super::plans::RunningPlan;
+use super::plans::{NOBODY, RunningPlan};
 use crate::base::DbIndex;
 use crate::commands::table::original_table;
 use crate::resp::Resp;
-use crate::session::SessionKey;
 use crate::txn::{Coordinator, Driver, Origin, Plan};
 
 impl Engine {
@@ -16,7 +15,7 @@ impl Engine {
         let id = self.next_plan;
         self.next_plan = (self.next_plan + 1) % u32::MAX;
         // No connection has this key.
-        let session = SessionKey { index: u32::MAX, generation: u32::MAX };
+        let session = NOBODY;
         let origin = Origin {
             plan: id,
             session,

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::{Delivery, Engine};
+use crate::acl;
 use crate::base::ShardId;
 use crate::base::rng::Rng;
 use crate::base::time::{Millis, Now};
@@ -86,7 +87,7 @@ impl Sim {
         self.engines[shard].shard.sessions.insert(|key| {
             let id = 1 + u64::from(key.index) * shards + shard as u64;
             let mut session = Session::new(key, id, 5, "peer".into(), "local".into(), false, now);
-            session.authenticated = true;
+            session.log_in(Arc::clone(acl::anybody()));
             session
         })
     }
@@ -349,10 +350,12 @@ fn a_client_that_gave_no_password_is_let_in_when_none_is_required_any_more() {
     let locked = Config { requirepass: "secret".into(), ..Config::default() };
     let mut sim = Sim::new(1, 1, &locked);
     let key = sim.connect(0);
-    sim.engines[0].shard.sessions.get_mut(key).unwrap().authenticated = false;
+    let shard = &mut sim.engines[0].shard;
+    shard.sessions.get_mut(key).unwrap().log_out(&shard.acl);
     sim.engines[0].receive(key, b"*1\r\n$4\r\nPING\r\n");
     assert_eq!(sim.output(0, key), b"-NOAUTH Authentication required.\r\n");
-    sim.engines[0].shard.config.requirepass = "".into();
+    let acl = &mut sim.engines[0].shard.acl;
+    acl.users = acl.users.with_default_password(b"");
     let long = [b'x'; 20_000];
     let mut bytes = Vec::new();
     encode(&[b"ECHO", &long], &mut bytes);
@@ -393,5 +396,33 @@ fn every_command_is_counted_once_wherever_it_runs() {
         let sum = |f: fn(&Shard) -> u64| sim.engines.iter().map(|e| f(&e.shard)).sum::<u64>();
         assert_eq!(sum(|s| s.metrics.commands_processed), 100, "{shards} shards");
         assert_eq!(sum(|s| s.metrics.error_replies), 60, "{shards} shards");
+    }
+}
+
+#[test]
+fn who_goes_while_its_command_gets_in_line_takes_nothing() {
+    for seed in 1..30 {
+        let mut sim = Sim::new(3, seed, &Config::default());
+        let (gone, other) = (sim.connect(0), sim.connect(1));
+        for key in [&b"a"[..], b"b", b"c", b"d"] {
+            let mut bytes = Vec::new();
+            encode(&[b"BLPOP", key, b"0"], &mut bytes);
+            sim.send(0, gone, &bytes);
+        }
+        for _ in 0..sim.rng.below(4) {
+            let at = sim.rng.below(3) as usize;
+            sim.turn(at);
+        }
+        sim.engines[0].remove_session(gone);
+        sim.settle();
+        let mut bytes = Vec::new();
+        for key in [&b"a"[..], b"b", b"c", b"d"] {
+            encode(&[b"RPUSH", key, b"x"], &mut bytes);
+        }
+        encode(&[b"EXISTS", b"a", b"b", b"c", b"d"], &mut bytes);
+        sim.send(1, other, &bytes);
+        sim.settle();
+        assert_eq!(sim.output(1, other), b":1\r\n:1\r\n:1\r\n:1\r\n:4\r\n", "seed {seed}");
+        assert!(sim.engines.iter().all(|engine| engine.plans_running() == 0), "seed {seed}");
     }
 }

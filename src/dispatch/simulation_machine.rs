@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use super::{Delivery, Engine, replay};
+use crate::acl;
 use crate::base::rng::Rng;
 use crate::base::time::{Millis, Now};
 use crate::base::{Epoch, ShardId};
@@ -230,7 +231,7 @@ impl Machine {
     pub(super) fn connect(&mut self, at: usize) -> SessionKey {
         self.cores[at].engine.shard.sessions.insert(|key| {
             let mut session = Session::new(key, 1, 5, "peer".into(), "local".into(), false, now());
-            session.authenticated = true;
+            session.log_in(Arc::clone(acl::anybody()));
             session
         })
     }

@@ -69,6 +69,12 @@ pub struct ShardMetrics {
     pub changes: u64,
     /// Failed AUTH and HELLO attempts.
     pub auth_failures: u64,
+    /// Commands that a user was not allowed to run.
+    pub denied_commands: u64,
+    /// Commands that were refused because of a key.
+    pub denied_keys: u64,
+    /// Commands that were refused because of a channel.
+    pub denied_channels: u64,
     /// Commands that were sent to another shard.
     pub hops_out: u64,
     /// Commands and calls that came from another shard.
@@ -192,6 +198,9 @@ impl ShardMetrics {
         self.over_memory_us = self.over_memory_us.max(other.over_memory_us);
         self.changes += other.changes;
         self.auth_failures += other.auth_failures;
+        self.denied_commands += other.denied_commands;
+        self.denied_keys += other.denied_keys;
+        self.denied_channels += other.denied_channels;
         self.hops_out += other.hops_out;
         self.hops_in += other.hops_in;
         self.loop_turns += other.loop_turns;

@@ -502,7 +502,7 @@ impl Reactor {
             (format!("{path}:0"), format!("{path}:0"))
         } else {
             let peer = socket::peer_address(socket.as_fd());
-            denied = shard.config.protected_mode && shard.config.requirepass.is_empty() && !peer.is_local();
+            denied = shard.config.protected_mode && shard.acl.default_user().nopass && !peer.is_local();
             if denied && !secure {
                 shard.metrics.connections_rejected += 1;
                 socket::refuse(&socket, PROTECTED_MODE);
@@ -539,10 +539,10 @@ impl Reactor {
         }
         shard.metrics.connections_received += 1;
         let now = shard.now;
-        let authenticated = shard.config.requirepass.is_empty();
+        let acl = &shard.acl;
         let key = shard.sessions.insert(|key| {
             let mut session = Session::new(key, id, fd, peer, local, unix, now);
-            session.authenticated = authenticated;
+            session.log_out(acl);
             session.node = node;
             session
         });

@@ -369,7 +369,7 @@ fn introduce(engine: &mut Engine, key: SessionKey, tls: &Secure) {
         && let Some(name) = tls.stream.client_name()
     {
         let shown = name.escape_ascii();
-        if certified(session, &name) {
+        if certified(&shard.acl, session, &name) {
             tracing::debug!("Client {} is user '{shown}' by its certificate", session.peer);
         } else {
             tracing::debug!("Client {} shows a certificate of '{shown}', which is no user", session.peer);

@@ -62,8 +62,12 @@ pub enum CommandError {
     NoPasswordSet,
     /// HELLO with a version other than 2 and 3.
     NoProto,
-    /// The user may not run this command, with its full name in lower case.
-    NoPermission(&'static str),
+    /// The user may not run this command: the user's name and the command's full name. Boxed, since errors are small.
+    NoPermission(Box<(Vec<u8>, &'static str)>),
+    /// A key that the user may not use so.
+    NoKeyPermission,
+    /// A channel that the user may not use.
+    NoChannelPermission,
     /// The memory limit is reached and nothing can be evicted.
     Oom,
     /// The data set is still being read.
@@ -238,8 +242,9 @@ impl CommandError {
             CommandError::UnknownSubcommand(what) => {
                 add(&[b"ERR unknown subcommand '", &what.name, b"'. Try ", what.container.as_bytes(), b" HELP."]);
             }
-            CommandError::NoPermission(name) => {
-                add(&[b"NOPERM this user has no permissions to run the '", name.as_bytes(), b"' command"]);
+            CommandError::NoPermission(what) => {
+                let (user, command) = &**what;
+                add(&[b"NOPERM User ", user, b" has no permissions to run the '", command.as_bytes(), b"' command"]);
             }
             CommandError::MisConfAof(reason) => {
                 add(&[b"MISCONF Errors writing to the AOF file: ", reason.as_bytes()]);
@@ -272,6 +277,8 @@ impl CommandError {
                  same time"
             }
             E::WrongPass => "WRONGPASS invalid username-password pair or user is disabled.",
+            E::NoKeyPermission => "NOPERM No permissions to access a key",
+            E::NoChannelPermission => "NOPERM No permissions to access a channel",
             E::NoPasswordSet => {
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?"
@@ -453,7 +460,10 @@ mod tests {
                 CommandError::NotBetween(i64::from(i32::MIN), i64::from(i32::MAX)),
                 "ERR value is out of range, value must between -2147483648 and 2147483647",
             ),
-            (CommandError::NoPermission("get"), "NOPERM this user has no permissions to run the 'get' command"),
+            (
+                CommandError::NoPermission(Box::new((b"ann".to_vec(), "get"))),
+                "NOPERM User ann has no permissions to run the 'get' command",
+            ),
             (CommandError::Message("WRONGKIND of text".into()), "WRONGKIND of text"),
             (CommandError::Custom("ERR just so"), "ERR just so"),
         ] {
@@ -468,7 +478,7 @@ mod tests {
             (CommandError::Syntax, "ERR"),
             (CommandError::WrongArity("get"), "ERR"),
             (CommandError::Oom, "OOM"),
-            (CommandError::NoPermission("get"), "NOPERM"),
+            (CommandError::NoPermission(Box::new((b"ann".to_vec(), "get"))), "NOPERM"),
             (CommandError::MisConfAof("No space left on device".into()), "MISCONF"),
             (CommandError::Custom("BUSYGROUP Consumer Group name already exists"), "BUSYGROUP"),
             (CommandError::Message("EXECABORT".into()), "EXECABORT"),

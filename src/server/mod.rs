@@ -18,6 +18,7 @@ mod rdb_end;
 mod restore;
 mod sample;
 mod source;
+mod users;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use cli::Cli;
 use logging::Log;
 
+use crate::acl::Users;
 use crate::base::ShardId;
 use crate::commands::{self, table::Rename};
 use crate::config::Config;
@@ -155,6 +157,7 @@ fn prepare(config: &Config) {
 /// What one shard's thread takes along.
 struct Seed {
     config: Config,
+    users: Users,
     endpoint: Endpoint<Message>,
     board: Arc<PeerBoard>,
     about: Arc<About>,
@@ -197,19 +200,13 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
     }
     config.maxclients = config.maxclients.min(u32::try_from(report.clients_max).unwrap_or(u32::MAX));
 
-    if !config.aclfile.is_empty() {
-        return Err(
-            "aclfile declares users, but access control lists are not there yet, and passing over it would let in \
-                    everybody; use requirepass"
-                .into(),
-        );
-    }
     let lower = |text: &crate::config::Text| text.to_string().to_ascii_lowercase();
     let renames = config.renamed_commands.iter().map(|r| Rename { from: lower(&r.from), to: lower(&r.to) }).collect();
     commands::table::rename(renames)?;
     let renamed =
         commands::table::table().all().filter(|command| command.parent.is_none() && command.name != command.row.name);
     crate::shard::effects::rename(renamed.map(|c| (c.name.clone(), c.row.name.to_owned())).collect());
+    let users = users::declared(&mut config)?;
 
     prepare(&config);
     let mut tls = None;
@@ -250,6 +247,7 @@ fn run(mut config: Config, config_file: String, log: &Log) -> Result<(), Box<dyn
         .into_iter()
         .map(|endpoint| Seed {
             config: config.clone(),
+            users: users.clone(),
             endpoint,
             board: board.clone(),
             about: about.clone(),
@@ -333,6 +331,7 @@ async fn shard_main(id: ShardId, seed: Seed) -> bool {
         clock_ns: clock::mono_ns,
     });
     shard.tls = seed.tls;
+    shard.acl.users = seed.users;
     let reactor = Reactor::new(ReactorParts {
         engine: Engine::new(shard),
         ring,

@@ -19,12 +19,14 @@ pub use tracking::{Redirect, TrackedSession};
 pub use transaction::{Queued, Transaction, WatchedKey};
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use crate::acl::{self, Acl, User};
 use crate::base::time::Now;
 use crate::base::{DbIndex, Epoch};
 use crate::config::{AppendFsync, Config};
 use crate::metrics::CommandId;
-use crate::resp::{BigBulk, Parser, Reply, Resp};
+use crate::resp::{BigBulk, OwnedArgs, Parser, Reply, Resp};
 
 /// A session's place in its shard's table, and which of the sessions that have had this place it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -126,8 +128,12 @@ pub struct Session {
     pub db: DbIndex,
     /// The protocol its replies are written in.
     pub proto: Resp,
-    /// Whether it may run commands that need authentication.
-    pub authenticated: bool,
+    /// As whom its commands run; `default` before anybody has logged in.
+    user: Arc<User>,
+    /// Whether it has logged in, or was let in without a password.
+    authenticated: bool,
+    /// Whether its commands have to be looked at: it has not logged in, or its user may not do everything.
+    checked: bool,
     /// What it is subscribed to.
     pub subscriptions: Subscriptions,
     /// CLIENT TRACKING.
@@ -179,6 +185,10 @@ pub struct Session {
     pub paused: bool,
     /// Set while its next command waits for keys that a transaction has reserved.
     pub parked: bool,
+    /// The command that it waits with, while it may have to wait for data: its user's rules may change meanwhile.
+    pub waits_with: Option<Box<(CommandId, OwnedArgs)>>,
+    /// Set while EXEC runs a command for it.
+    pub in_exec: bool,
     /// What has been queued since MULTI.
     pub transaction: Option<Box<Transaction>>,
     /// What it watches.
@@ -236,7 +246,9 @@ impl Session {
             lib_ver: Vec::new(),
             db: DbIndex(0),
             proto: Resp::V2,
+            user: Arc::clone(acl::anybody()),
             authenticated: false,
+            checked: true,
             subscriptions: Subscriptions::default(),
             tracking: None,
             reply_mode: ReplyMode::On,
@@ -262,6 +274,8 @@ impl Session {
             blocked: None,
             paused: false,
             parked: false,
+            waits_with: None,
+            in_exec: false,
             transaction: None,
             watches: Vec::new(),
             out: Reply::default(),
@@ -279,9 +293,49 @@ impl Session {
         }
     }
 
-    /// Whether it has yet to give the password. One that came while a password was required and is none any more need not.
-    pub fn must_authenticate(&self, config: &Config) -> bool {
-        !self.authenticated && !config.requirepass.is_empty()
+    /// As whom its commands run.
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// Whether it has logged in, or was let in without a password.
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// Whether its commands have to be looked at one by one.
+    #[inline]
+    pub fn is_checked(&self) -> bool {
+        self.checked
+    }
+
+    /// From now on its commands run as this user, who has shown who it is: by a password, a certificate, or otherwise.
+    pub fn log_in(&mut self, user: Arc<User>) {
+        self.authenticated = true;
+        self.set_user(user);
+    }
+
+    /// Back to what it is when it has just connected.
+    pub fn log_out(&mut self, acl: &Acl) {
+        self.authenticated = acl.lets_strangers_in();
+        self.set_user(Arc::clone(acl.default_user()));
+    }
+
+    /// Its user has been removed: nothing that it may still send is run.
+    pub fn shut_out(&mut self, acl: &Acl) {
+        self.authenticated = false;
+        self.set_user(Arc::clone(acl.default_user()));
+    }
+
+    /// The rules of its user have changed.
+    pub fn set_user(&mut self, user: Arc<User>) {
+        self.checked = !self.authenticated || !user.unrestricted;
+        self.user = user;
+    }
+
+    /// Whether it has yet to give a password. One that came while one was required and is none any more need not.
+    pub fn must_authenticate(&self, acl: &Acl) -> bool {
+        !self.authenticated && !acl.lets_strangers_in()
     }
 
     /// Whether it reads messages and confirmations only: RESP2 has no way to tell them from replies.

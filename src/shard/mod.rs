@@ -22,12 +22,15 @@ pub mod storage;
 pub mod subscribers;
 pub mod timing;
 pub mod tracked;
+pub mod users;
 pub mod waiters;
 pub mod watched;
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::acl::{Acl, Users};
 use crate::base::rng::Rng;
 use crate::base::time::{Millis, Now};
 use crate::base::{DbIndex, ShardId};
@@ -56,7 +59,7 @@ use reservations::{Order, Reservations, TxnId};
 use slots::SlotMap;
 use storage::Storage;
 use timing::{Run, Slow};
-use waiters::{WaitEvent, Waiters};
+use waiters::{WaitEvent, WaiterId, Waiters};
 use watched::Watched;
 
 /// What does not change while the server runs, for INFO and HELLO. Shared by all shards and never written to.
@@ -119,6 +122,10 @@ pub struct Shard {
     pub config: Config,
     /// Orders concurrent CONFIG SETs: the number of the last change applied here (on shard 0: handed out).
     pub config_version: u64,
+    /// Users, and what they were refused here. All shards are told of a change.
+    pub acl: Acl,
+    /// On shard 0: plans that write the ACL file. The first is at work, the others wait for it.
+    pub acl_savers: VecDeque<WaiterId>,
     /// The counts.
     pub metrics: ShardMetrics,
     /// Commands of this shard's clients that were slow.
@@ -218,7 +225,11 @@ pub struct ShardSeed {
 impl Shard {
     /// An empty shard.
     pub fn new(seed: ShardSeed) -> Shard {
+        // Users that files declare are given to it before anybody connects.
+        let users = Users::default().with_default_password(seed.config.requirepass.as_bytes());
         Shard {
+            acl: Acl { users, ..Acl::default() },
+            acl_savers: VecDeque::new(),
             id: seed.id,
             slots: SlotMap::new(seed.shards),
             keyspace: Keyspace::new(seed.config.databases as usize, &seed.hasher),

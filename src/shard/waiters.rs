@@ -53,6 +53,8 @@ pub enum WaitEvent {
         /// Whether the client is to get an error instead of what a timeout gives.
         with_error: bool,
     },
+    /// The rules of the client's user have changed, and it may not do this any more.
+    Refused(CommandError),
     /// The client is gone.
     Gone,
     /// Something about files: see `storage`.

@@ -131,6 +131,7 @@ impl Coordinator {
                 }
                 WaitEvent::TimedOut | WaitEvent::Gone | WaitEvent::Unblocked { with_error: false } => break Ok(None),
                 WaitEvent::Unblocked { with_error: true } => break Err(CommandError::Unblocked),
+                WaitEvent::Refused(error) => break Err(error),
                 WaitEvent::Told(_) => unreachable!("who waits for data has asked no disk"),
             }
         };

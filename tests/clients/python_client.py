@@ -204,3 +204,52 @@ def redis_py_passwords(server):
         raises("uthentica", client().ping)
         raises("invalid username-password pair", client(password="wrong").ping)
         raises("invalid username-password pair", client(username="nobody", password="sesame").ping)
+
+
+@case()
+def redis_py_users(server):
+    admin = redis.Redis(port=server.port, decode_responses=True)
+    equal(
+        admin.acl_setuser(
+            "ann",
+            enabled=True,
+            passwords=["+sesame"],
+            categories=["+@read", "+@transaction", "-@dangerous"],
+            commands=["+set", "+ping", "+acl|whoami", "+client"],
+            keys=["a*", "cache:*"],
+            channels=["news.*"],
+        ),
+        True,
+    )
+    user = admin.acl_getuser("ann")
+    equal(user["enabled"], True)
+    equal(user["keys"], ["~a*", "~cache:*"])
+    equal(user["channels"], ["&news.*"])
+    assert "+set" in user["commands"] and "+@read" in user["categories"], user
+    equal(admin.acl_users(), ["ann", "default"])
+    for protocol in (2, 3):
+        ann = redis.Redis(
+            port=server.port, protocol=protocol, username="ann", password="sesame", decode_responses=True
+        )
+        equal(ann.acl_whoami(), "ann")
+        equal(ann.set("a1", "x"), True)
+        equal(ann.get("a1"), "x")
+        for call in (lambda: ann.get("b"), ann.flushall, lambda: ann.publish("other", "x")):
+            try:
+                call()
+                raise AssertionError("it was not refused")
+            except redis.exceptions.NoPermissionError:
+                pass
+        pipe = ann.pipeline()
+        pipe.set("a2", "y").get("a2")
+        equal(pipe.execute(), [True, "y"])
+        ann.close()
+    assert "has no permissions to run the" in admin.acl_dryrun("ann", "flushall")
+    entries = admin.acl_log()
+    equal({entry["reason"] for entry in entries}, {"key", "command"})
+    equal(entries[0]["username"], "ann")
+    assert isinstance(entries[0]["client-info"], dict), entries[0]
+    equal(admin.acl_log_reset(), True)
+    equal(len(admin.acl_genpass()), 64)
+    equal(admin.acl_deluser("ann"), 1)
+    admin.close()

@@ -16,6 +16,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod acl;
 mod bitmap;
 mod blocking;
 mod client_eviction;

@@ -16,6 +16,9 @@ const INFO_DIFFERENCES: &[(&str, &str, &str)] = &[
     ("sinterstore", "keys", "its destination is overwritten unseen, as in 7.2"),
     ("zrank", "arity", "WITHSCORE came with 7.2"),
     ("zrevrank", "arity", "WITHSCORE came with 7.2"),
+    ("acl|deluser", "tips", "as in 7.2"),
+    ("acl|save", "tips", "as in 7.2"),
+    ("acl|setuser", "tips", "as in 7.2"),
     ("client", "subcommands", "NO-TOUCH and SETINFO came with 7.2"),
     ("client|setname", "tips", "as in 7.2"),
     ("cluster", "subcommands", "MYSHARDID came with 7.2"),
@@ -38,6 +41,7 @@ const INFO_DIFFERENCES: &[(&str, &str, &str)] = &[
 
 /// Commands whose arguments mean to differ, and why.
 const DOCS_DIFFERENCES: &[(&str, &str)] = &[
+    ("acl|cat", "named category, as in 7.2"),
     ("bitop", "the operations are told apart, as in 7.2"),
     ("client|kill", "filters are alternatives of which one at least is there, not options; MAXAGE came with 7.4"),
     ("client|list", "the list of ids is one repeated argument, without a block around it"),

@@ -15,6 +15,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod acl;
 mod command_table;
 mod compare;
 mod differences;

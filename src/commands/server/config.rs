@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::SERVER;
+use crate::acl::print_config_lines;
 use crate::base::ShardId;
+use crate::commands::acl::{UsersChange, replace_users};
 use crate::commands::help::help;
 use crate::commands::persistence::settings_changed;
 use crate::commands::table::{Flags, Row, Run, SessionCx};
@@ -18,6 +20,7 @@ use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::rt::owned_file::{self, MachineFiles};
 use crate::rt::process;
 use crate::rt::socket::{BindError, TcpDoors, TcpOptions};
+use crate::session::SessionKey;
 use crate::shard::Shard;
 use crate::shard::storage::{BlockingCall, Job, Told};
 use crate::shard::waiters::{WaitEvent, WaiterId};
@@ -123,7 +126,12 @@ fn rewrite(coordinator: Coordinator, _: OwnedArgs) -> Plan {
             if path.as_os_str().is_empty() {
                 return false;
             }
-            let call = move || -> Box<dyn Any + Send> { Box::new(rewrite_file(&path, &running)) };
+            // With a file of their own, users are none of this file's business.
+            let users = running
+                .aclfile
+                .is_empty()
+                .then(|| print_config_lines(&shard.acl.users, running.requirepass.as_bytes()));
+            let call = move || -> Box<dyn Any + Send> { Box::new(rewrite_file(&path, &running, users.as_deref())) };
             shard.storage.jobs.push_back((me, 0, Job::Call(BlockingCall(Box::new(call)))));
             true
         });
@@ -151,14 +159,12 @@ fn rewrite(coordinator: Coordinator, _: OwnedArgs) -> Plan {
 }
 
 /// Has the file say what is in force.
-fn rewrite_file(path: &Path, running: &Config) -> Result<(), String> {
+fn rewrite_file(path: &Path, running: &Config, users: Option<&[Vec<u8>]>) -> Result<(), String> {
     let old = match std::fs::read(path) {
         // It has gone; as in Redis it is made anew.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         read => read.map_err(|error| process::reason(&error))?,
     };
-    // Users are declared nowhere but in `users` here, once there are any: the lines that a file has for them go in its place.
-    let users = None;
     let new = config::rewrite(&old, path, running, &MachineFiles, users)
         .map_err(|CannotSay(name)| format!("'{name}' would not be read again as it is in force"))?;
     if new == old {
@@ -173,14 +179,24 @@ fn set(coordinator: Coordinator, args: OwnedArgs) -> Plan {
             return Err(CommandError::Syntax);
         }
         let local = super::client_is_local(&coordinator).await;
-        let changed = coordinator.call(HOME, move |shard| change(shard, args.as_args(), local)).await;
-        let (before, changed, names) = changed.map_err(|error| CommandError::Message(error.to_string()))?;
+        let asking = (coordinator.origin().shard, coordinator.origin().session);
+        let changed = coordinator.call(HOME, move |shard| {
+            let changed = change(shard, args.as_args(), local)?;
+            let users = password_changed(shard, &changed.2, asking);
+            Ok::<_, ConfigSetError>((changed, users))
+        });
+        let ((before, changed, names), users) =
+            changed.await.map_err(|error| CommandError::Message(error.to_string()))?;
         let appendonly = changed.1.appendonly;
-        spread(&coordinator, changed).await;
+        spread(&coordinator, changed, users).await;
         if let Err(error) = settings_changed(&coordinator, &names, appendonly).await {
             // All or nothing: what was changed goes back.
-            let restored = coordinator.call(HOME, move |shard| restore(shard, before, &names)).await;
-            spread(&coordinator, restored).await;
+            let restored = coordinator.call(HOME, move |shard| {
+                let restored = restore(shard, before, &names);
+                (restored, password_changed(shard, &names, asking))
+            });
+            let (restored, users) = restored.await;
+            spread(&coordinator, restored, users).await;
             return Err(error);
         }
         let mut reply = coordinator.reply();
@@ -195,8 +211,16 @@ type Change = (u64, Config);
 /// What was in force before a change: settings, and what TLS connections are made from.
 type Before = (Config, Option<tls::Context>);
 
-/// Gives all shards the settings of a change, unless they have those of a later one.
-async fn spread(coordinator: &Coordinator, (version, config): Change) {
+/// The password of `default` follows the setting, if that is among those that have changed.
+fn password_changed(shard: &mut Shard, changed: &[&'static str], asking: (ShardId, SessionKey)) -> Option<UsersChange> {
+    changed.contains(&"requirepass").then(|| {
+        let users = shard.acl.users.with_default_password(shard.config.requirepass.as_bytes());
+        replace_users(shard, users, asking)
+    })
+}
+
+/// Gives all shards the settings and users of a change, unless they have those of a later one.
+async fn spread(coordinator: &Coordinator, (version, config): Change, users: Option<UsersChange>) {
     coordinator
         .call_all(move |shard| {
             if version > shard.config_version {
@@ -205,6 +229,9 @@ async fn spread(coordinator: &Coordinator, (version, config): Change) {
             }
         })
         .await;
+    if let Some(users) = users {
+        users.spread(coordinator).await;
+    }
 }
 
 /// Takes the pairs behind `CONFIG SET` into force on shard 0. Returns what was before it, the change, and what it changes.

@@ -597,7 +597,9 @@ impl Report {
         text.field("client_query_buffer_limit_disconnections", m.query_buffer_disconnects);
         text.field("client_output_buffer_limit_disconnections", m.output_buffer_disconnects);
         text.field("acl_access_denied_auth", m.auth_failures);
-        text.line("acl_access_denied_cmd:0\r\nacl_access_denied_key:0\r\nacl_access_denied_channel:0");
+        text.field("acl_access_denied_cmd", m.denied_commands);
+        text.field("acl_access_denied_key", m.denied_keys);
+        text.field("acl_access_denied_channel", m.denied_channels);
         text.field("eventloop_cycles", m.loop_turns);
         text.field("eventloop_duration_sum", m.loop_busy_us);
         let command_ns: u64 = table().all().filter_map(|c| m.commands.get(c.id)).map(|t| t.ns).sum();
