@@ -238,6 +238,9 @@ impl Engine {
             self.shard.waiters.cancel(WaiterId { home: self.shard.id, plan });
             self.shard.serve_ready();
             self.shard.wait_events.push((plan, WaitEvent::Gone));
+            if let Some(plan) = self.plans.get_mut(&plan) {
+                plan.gone = true;
+            }
         }
         if let Some(order) = self.parked_sessions.remove(&key) {
             self.shard.release(order);

@@ -38,6 +38,8 @@ pub(super) struct RunningPlan {
     pub(super) acknowledged: i64,
     /// The result, while it is held until enough of them have.
     pub(super) held: Option<Result<Reply, CommandError>>,
+    /// Whether it was told that its client has gone: once is enough, and it may have steps to take before it hears.
+    pub(super) gone: bool,
     /// Its entry in [`Engine::deadlines`].
     pub(super) deadline_us: Option<u64>,
 }
@@ -98,6 +100,7 @@ impl Engine {
             started_ns,
             acknowledged: 0,
             held: None,
+            gone: false,
             deadline_us: None,
         };
         self.plans.insert(id, plan);
@@ -145,7 +148,7 @@ impl Engine {
 
     /// Keeps what the session and the deadlines say of a plan's wait for data in step with the plan.
     fn note_wait(&mut self, id: u32) {
-        let plan = &self.plans[&id];
+        let plan = self.plans.get_mut(&id).expect("the plan is running");
         let (waits, key) = (plan.driver.waits(), plan.session);
         // A wait begins with the answer to a call, so the session is in its place, or has gone since the command began.
         match self.shard.sessions.get_mut(key) {
@@ -157,7 +160,10 @@ impl Engine {
                     self.mark_dirty(key);
                 }
             }
-            None if waits.is_some() && key != NOBODY => self.shard.wait_events.push((id, WaitEvent::Gone)),
+            None if waits.is_some() && key != NOBODY && !plan.gone => {
+                plan.gone = true;
+                self.shard.wait_events.push((id, WaitEvent::Gone));
+            }
             None => {}
         }
         self.set_deadline(id, waits.flatten());

@@ -38,6 +38,7 @@ impl Engine {
             started_ns: (self.clock_ns)(),
             acknowledged: 0,
             held: None,
+            gone: false,
             deadline_us: None,
         };
         self.plans.insert(id, plan);

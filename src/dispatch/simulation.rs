@@ -23,6 +23,8 @@ pub(super) struct Sim {
     mail: Vec<Vec<VecDeque<Message>>>,
     pub(super) rng: Rng,
     pub(super) now: Now,
+    /// Clients that have connected, wherever that was; they are numbered in that order.
+    clients: u64,
     /// Requests that each shard has received from each and not answered.
     owed: Vec<Vec<u64>>,
 }
@@ -59,7 +61,7 @@ impl Sim {
             .collect();
         let mail = (0..shards).map(|_| (0..shards).map(|_| VecDeque::new()).collect()).collect();
         let owed = vec![vec![0; usize::from(shards)]; usize::from(shards)];
-        Sim { engines, mail, rng: Rng::seed(seed), now, owed }
+        Sim { engines, mail, rng: Rng::seed(seed), now, clients: 0, owed }
     }
 
     pub(super) fn engines(&mut self) -> &mut [Engine] {
@@ -83,9 +85,9 @@ impl Sim {
     }
 
     pub(super) fn connect(&mut self, shard: usize) -> SessionKey {
-        let (now, shards) = (self.now, self.engines.len() as u64);
+        self.clients += 1;
+        let (now, id) = (self.now, self.clients);
         self.engines[shard].shard.sessions.insert(|key| {
-            let id = 1 + u64::from(key.index) * shards + shard as u64;
             let mut session = Session::new(key, id, 5, "peer".into(), "local".into(), false, now);
             session.log_in(Arc::clone(acl::anybody()));
             session

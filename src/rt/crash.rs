@@ -216,6 +216,7 @@ pub fn take_in_config(config: &Config) {
 }
 
 /// Ends the process as a bad memory access does, for tests.
+#[inline(never)]
 pub fn segfault() -> ! {
     // SAFETY: none; it is a fault on purpose, at an address that is never mapped, and nothing is done after it.
     unsafe { ptr::write_volatile(ptr::without_provenance_mut::<u8>(8), 1) };
