@@ -66,7 +66,7 @@ fn a_fault_is_reported_with_signal_address_and_stack() {
     for shards in [1, 3] {
         let (_server, log) = crashed(shards, &[], |server| debug(server, "SEGFAULT"));
         tells(&log, ALWAYS);
-        tells(&log, &["signal: 11 SIGSEGV, code 1, address 0x8\n", "crash::segfault", "  lpush 4 arguments of "]);
+        tells(&log, &["signal: 11 SIGSEGV, code 1, address 0x8\n", "segfault\n", "  lpush 4 arguments of "]);
     }
 }
 
