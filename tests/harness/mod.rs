@@ -88,7 +88,8 @@ impl Server {
         for _ in 0..3 {
             // A server that did not start has taken its folder with it.
             fs::create_dir_all(&dir).expect("the temporary folder is writable");
-            let port = free_port();
+            let has_nodes = args.iter().any(|arg| arg == "--cluster-shard-nodes");
+            let port = if has_nodes { free_row() } else { free_port() };
             if let Some(text) = text {
                 let text = text.replace("PORT", &port.to_string()).replace("DIR", &dir.display().to_string());
                 fs::write(dir.join("server.conf"), text).expect("the server's folder is writable");
@@ -279,6 +280,20 @@ fn spawn(program: &Path, args: &[String], port: u16, dir: &Path) -> Child {
         .stderr(log)
         .spawn()
         .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()))
+}
+
+/// The first of a row of ports that nobody has, for servers whose shards listen on the next ones. Below the range from which connections
+/// get theirs: there, of several in a row, one is often taken while others are tested.
+fn free_row() -> u16 {
+    const ROW: u16 = 8;
+    static TRIES: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let draw = std::process::id().wrapping_mul(2_654_435_761) ^ TRIES.fetch_add(1, Ordering::Relaxed) << 20;
+        let first = 12_000 + (draw >> 12) as u16 % 2_500 * ROW;
+        if (first..first + ROW).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return first;
+        }
+    }
 }
 
 /// A port that nobody listens on.
