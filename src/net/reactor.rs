@@ -413,13 +413,11 @@ impl Reactor {
             }
             if ok {
                 session.output_bytes += sent as u64;
-            } else {
-                session.closing = Closing::Now;
-            }
-            if ok {
                 let metrics = &mut self.engine.shard.metrics;
                 metrics.net_output_bytes += sent as u64;
                 metrics.writes += 1;
+            } else {
+                session.closing = Closing::Now;
             }
             self.engine.shard.count_client_of(key);
             let session = self.engine.shard.sessions.get(key).expect("it was just there");

@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::harness::{Client, Server, Value};
+use super::harness::{Client, Server, Value, until};
 
 const MIB: usize = 1 << 20;
 
@@ -22,14 +22,6 @@ fn info(client: &mut Client, field: &str) -> u64 {
     let text = client.line("INFO everything").text();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{field}:")));
     line.unwrap_or_else(|| panic!("no {field} in {text}")).parse().expect("it is a number")
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 fn names(client: &mut Client) -> Vec<String> {

@@ -1,10 +1,8 @@
 //! COMPRESS and UNCOMPRESS, and strings that are compressed by themselves, by what a client sees: which are packed, that nothing else
 //! differs, what becomes of them when they are written to, dumped, saved and loaded.
 
-use std::time::{Duration, Instant};
-
 use super::check;
-use super::harness::{Client, Server, Value};
+use super::harness::{Client, Server, Value, until};
 use annulus::base::rng::Rng;
 
 /// A text that packs well.
@@ -158,14 +156,6 @@ fn no_reply_tells_whether_strings_are_compressed() {
     }
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn long_strings_are_compressed_by_themselves_and_short_ones_left() {
     let mut server = Server::annulus(2, &["--compress-values-larger-than", "1kb"]);
@@ -174,11 +164,11 @@ fn long_strings_are_compressed_by_themselves_and_short_ones_left() {
         client.command(&[b"SET", format!("long:{number}").as_bytes(), &phrase(2000)]);
         client.command(&[b"SET", format!("short:{number}").as_bytes(), &phrase(1024)]);
     }
-    wait_for("50 strings are compressed", || info(&mut client, "compressed_strings") == 50);
+    until("50 strings are compressed", || info(&mut client, "compressed_strings") == 50);
     assert_eq!(encoding(&mut client, "short:7"), "raw");
     // An idle server looks again when something was written.
     client.command(&[&b"SET"[..], b"another", &phrase(200_000)]);
-    wait_for("so is the next", || info(&mut client, "compressed_strings") == 51);
+    until("so is the next", || info(&mut client, "compressed_strings") == 51);
     server.stop();
 }
 
@@ -188,7 +178,7 @@ fn cold_strings_are_compressed_by_themselves_and_those_in_use_are_not() {
     let mut client = server.connect();
     client.command(&[&b"SET"[..], b"cold", &phrase(2000)]);
     client.command(&[&b"SET"[..], b"warm", &phrase(2000)]);
-    wait_for("the cold string is compressed", || {
+    until("the cold string is compressed", || {
         client.line("GET warm");
         info(&mut client, "compressed_strings") == 1
     });

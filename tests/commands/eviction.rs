@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::harness::{Client, Server, Value};
+use super::harness::{Client, Server, Value, until};
 
 const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 const MIB: u64 = 1 << 20;
@@ -52,15 +52,6 @@ fn fill(client: &mut Client, prefix: &str, numbers: std::ops::Range<u64>, value:
         errors.extend(chunk.iter().map(|_| client.reply().text()).filter(|reply| reply != "OK"));
     }
     errors
-}
-
-/// Waits until something is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::harness::Server;
-use super::seeing::until;
+use super::harness::until;
 
 /// A port that is free now.
 fn free_port() -> u16 {

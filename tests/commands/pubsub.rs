@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use super::check;
-use super::harness::{Client, Server, Value};
+use super::harness::{Client, Server, Value, until};
 
 fn at_both_counts(directives: &[&str], case: impl Fn(&Server)) {
     for shards in [1, 4] {
@@ -24,14 +23,6 @@ fn next(client: &mut Client) -> String {
 fn say(client: &mut Client, line: &str) -> String {
     client.send_raw(format!("{line}\r\n").as_bytes());
     next(client)
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(2));
-    }
 }
 
 #[test]

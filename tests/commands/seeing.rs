@@ -1,10 +1,8 @@
 //! What an operator sees: SHARDS, HOTKEYS, and the figures of INFO and CLIENT LIST that are easily untrue.
 //! Deliberately absent: SLOWLOG, LATENCY and the port for metrics, which have files of their own.
 
-use std::time::{Duration, Instant};
-
 use super::check;
-use super::harness::{Client, Server, Value};
+use super::harness::{Client, Server, Value, until};
 
 /// A map in either protocol.
 fn pairs(value: &Value) -> Vec<(String, Value)> {
@@ -31,14 +29,6 @@ fn info(client: &mut Client, section: &str, name: &str) -> String {
     let text = client.line(&format!("INFO {section}")).text();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     value.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
-}
-
-/// Asks again until it is so. Nothing here waits for a time, but for something that another core does.
-pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "it never came to be so: {what}");
-    }
 }
 
 #[test]

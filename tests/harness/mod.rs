@@ -296,6 +296,15 @@ fn free_row() -> u16 {
     }
 }
 
+/// Waits until something is so, and fails if it is not within twenty seconds.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not in twenty seconds: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// A port that nobody listens on.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("the loopback interface has a free port");
