@@ -1,42 +1,39 @@
-//! What a pipeline will want from memory next, asked for while the commands before it run.
+//! Which keys a pipeline will want next: a glance at what the parser has not come to.
 //!
 //! Belongs to one read of one connection. Absent on purpose: what the commands are; the first argument is taken for a key.
 
-use crate::keyspace::Db;
+use crate::base::ShardId;
+use crate::keyspace::{Db, Lookahead};
 use crate::resp::peek;
+use crate::shard::slots::SlotMap;
 
-/// Looks a few commands ahead in a pipeline and asks for the memory that they will want: for a slot four commands before it is
-/// needed, for the record behind it two. With several shards most keys are elsewhere, unless the client is one of this
-/// shard's own port, and the owner does the same for the batches that it gets.
-#[derive(Default)]
+/// Looks a few commands ahead in a pipeline and asks for the memory that those of this shard will want. What goes to other shards is
+/// looked at there, when it arrives as a batch.
 pub(super) struct Ahead {
     /// How far it has looked.
     seen: usize,
-    /// Hashes of the keys whose slots were asked for, the oldest first.
-    hashes: [u64; AHEAD],
-    count: usize,
+    window: Lookahead,
+    /// What is this shard's; none if all is, as far as this connection goes.
+    owned: Option<(SlotMap, ShardId)>,
 }
 
-/// Commands between asking for a key's slot and running its command.
-const AHEAD: usize = 4;
-
 impl Ahead {
+    /// For a connection of this shard; to a node's all keys are the node's.
+    pub(super) fn new(slots: SlotMap, here: ShardId, node: bool) -> Ahead {
+        let owned = (slots.shards() > 1 && !node).then_some((slots, here));
+        Ahead { seen: 0, window: Lookahead::default(), owned }
+    }
+
     #[inline]
     pub(super) fn look(&mut self, input: &[u8], at: usize, db: &Db) {
         self.seen = self.seen.max(at);
         // One command leaves the window and one enters; at the start of a read it is filled.
-        self.count = self.count.saturating_sub(1);
-        while self.count < AHEAD {
+        self.window.passed();
+        while self.window.wants() {
             let Some(glance) = peek::glance(&input[self.seen..]) else { break };
             self.seen += glance.len;
-            let hash = db.hash(glance.key);
-            db.prefetch(hash);
-            self.hashes.rotate_left(1);
-            self.hashes[AHEAD - 1] = hash;
-            self.count += 1;
-            if self.count > AHEAD / 2 {
-                db.prefetch_record(self.hashes[AHEAD / 2 - 1]);
-            }
+            let ours = self.owned.is_none_or(|(slots, here)| slots.shard_of(glance.key) == here);
+            self.window.ask(db, ours.then_some(glance.key));
         }
     }
 }

@@ -395,7 +395,7 @@ impl Engine {
         let mut end = input.len();
         // The parser is taken out so that a command's arguments can be borrowed from it while the session changes.
         let mut parser = std::mem::take(&mut session.parser);
-        let mut ahead = Ahead::default();
+        let mut ahead = Ahead::new(self.shard.slots, self.shard.id, session.node);
         // Where the last command stands in the input.
         let mut last = (0, 0);
         loop {
@@ -415,7 +415,7 @@ impl Engine {
             match step {
                 Step::Command { consumed } => {
                     left = left.saturating_sub(1);
-                    if at + consumed < input.len() && (session.node || self.shard.slots.shards() == 1) {
+                    if at + consumed < input.len() {
                         ahead.look(input, at + consumed, self.shard.keyspace.db(session.db));
                     }
                     let args = parser.args(&input[at..at + consumed]);

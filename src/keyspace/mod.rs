@@ -19,6 +19,7 @@
 pub mod access;
 pub mod db;
 pub mod expiry;
+mod lookahead;
 pub mod packing;
 pub mod record;
 mod segment;
@@ -29,6 +30,7 @@ pub mod value;
 
 pub use db::{Db, DbMemory, EntryMut, Lookup, Parts, Vacant};
 pub use expiry::ExpireProgress;
+pub use lookahead::Lookahead;
 pub use packing::{PackPass, PackedCount};
 pub use record::{Entry, INLINE_BYTES_MAX, Record};
 pub use snapshot::{EntrySink, SnapshotBudget, SnapshotProgress};

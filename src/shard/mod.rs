@@ -35,7 +35,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Millis, Now};
 use crate::base::{DbIndex, ShardId};
 use crate::config::Config;
-use crate::keyspace::{Db, Keyspace};
+use crate::keyspace::{Db, Keyspace, Lookahead};
 use crate::metrics::hot_keys::{Cost, HotKeys};
 use crate::metrics::latency::LatencyMonitor;
 use crate::metrics::slowlog::{NumberedLog, SlowLog};
@@ -388,9 +388,19 @@ impl Shard {
         let mut run = Run::begin(if timed { clock_ns() } else { 0 }, &self.config, crash::trace(self.id));
         let unit = if together { self.begin_step(None) } else { None };
         let end = commands.end;
+        let mut ahead = Lookahead::default();
+        let mut seen = commands.start;
         for at in commands {
             let command = &all[at];
             let argv = args.command(command.first, command.argc);
+            ahead.passed();
+            seen = seen.max(at + 1);
+            while ahead.wants() && seen < end {
+                let next = &all[seen];
+                let key = (next.argc > 1).then(|| args.command(next.first, next.argc).get(1));
+                ahead.ask(self.keyspace.db(next.db), key);
+                seen += 1;
+            }
             if timed {
                 run.enter(command.id, command.brief, !command.part, &mut self.metrics, latency, clock_ns, argv);
             }
