@@ -196,7 +196,10 @@ impl Echo {
         }
         conn.sending = true;
         let bytes = std::mem::replace(&mut conn.out, std::mem::take(&mut conn.spare));
-        if self.blob_echo {
+        if !self.blob_echo && !conn.finished && bytes.len() % 2 == 1 {
+            // Nothing depends on hearing of it soon: there is more to come.
+            self.ring.send_prompt(socket.as_fd(), Token::new(id), bytes);
+        } else if self.blob_echo {
             self.ring.send_segments(socket.as_fd(), Token::new(id), cut_into_segments(bytes, id));
         } else {
             self.ring.send(socket.as_fd(), Token::new(id), bytes);
@@ -590,12 +593,75 @@ fn a_reader_that_stops_reading_holds_the_send_until_it_reads_or_is_closed() {
 }
 
 #[test]
+fn a_prompt_send_ends_no_wait_and_is_told_of_with_the_next_turn() {
+    let _turn = turn();
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let (ours, mut theirs) = pair();
+    ring.send_prompt(ours.as_fd(), Token::new(1), b"hello".to_vec());
+    assert!(ring.next().is_none(), "it has not been submitted");
+    assert_eq!(ring.in_flight(), 1);
+    ring.wait(Some(Duration::from_millis(20))).unwrap();
+    assert_eq!(ring.stats().cqes, 0);
+    assert!(!ring.has_completions(), "and so a loop would go on sleeping");
+    let Some(Completion::Sent { token, payload: Payload::Bytes(bytes), result }) = ring.next() else { panic!("sent") };
+    result.unwrap();
+    assert_eq!((token, &bytes[..], ring.in_flight()), (Token::new(1), &b"hello"[..], 0));
+    let mut got = [0; 5];
+    theirs.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"hello");
+    assert!(ring.next().is_none());
+    assert_eq!(ring.stats().late_sends, 0);
+}
+
+#[test]
+fn prompt_sends_that_the_socket_does_not_take_at_once_arrive_whole_and_in_order() {
+    let _turn = turn();
+    let mut ring = Ring::new(RingConfig::default()).unwrap();
+    let (listener, address) = listen();
+    let mut theirs = TcpStream::connect(address).unwrap();
+    let (ours, _) = std::net::TcpListener::from(listener).accept().unwrap();
+    let ours = OwnedFd::from(ours);
+    let piece = |number: u32| -> Vec<u8> { (0..40_001u32).map(|at| (number.wrapping_mul(31) ^ at) as u8).collect() };
+    // Nobody reads: the socket takes some of them, then a part of one, then none.
+    let mut sent = 0;
+    let mut told = 0;
+    let mut pending = false;
+    while ring.stats().late_sends == 0 {
+        assert!(sent < 10_000, "the socket takes everything");
+        ring.send_prompt(ours.as_fd(), Token::new(1), piece(sent));
+        (sent, pending) = (sent + 1, true);
+        ring.poll().unwrap();
+        while let Some(Completion::Sent { result, .. }) = ring.next() {
+            result.unwrap();
+            (told, pending) = (told + 1, false);
+        }
+    }
+    assert!(pending, "what was not taken is not said to be sent");
+    let reading = thread::spawn(move || {
+        for number in 0..sent + 1 {
+            let mut got = vec![0; 40_001];
+            theirs.read_exact(&mut got).unwrap();
+            assert!(got == piece(number), "piece {number} of {sent}");
+        }
+    });
+    assert!(matches!(next(&mut ring), Completion::Sent { result: Ok(()), .. }));
+    assert_eq!(told + 1, sent);
+    ring.send(ours.as_fd(), Token::new(1), piece(sent));
+    assert!(matches!(next(&mut ring), Completion::Sent { result: Ok(()), .. }));
+    reading.join().unwrap();
+    assert_eq!((ring.stats().late_sends, ring.in_flight()), (1, 0));
+}
+
+#[test]
 fn sending_to_a_peer_that_has_gone_is_an_error_and_no_signal() {
     let _turn = turn();
     let mut ring = Ring::new(RingConfig::default()).unwrap();
     let (ours, theirs) = pair();
     drop(theirs);
     ring.send(ours.as_fd(), Token::new(1), b"hello".to_vec());
+    let Completion::Sent { result: Err(error), .. } = next(&mut ring) else { panic!("not sent") };
+    assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
+    ring.send_prompt(ours.as_fd(), Token::new(1), b"hello".to_vec());
     let Completion::Sent { result: Err(error), .. } = next(&mut ring) else { panic!("not sent") };
     assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
     // Nothing to send is done at once.

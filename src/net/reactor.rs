@@ -47,6 +47,8 @@ const DIRECT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const MESSAGES_PER_TURN: usize = 1024;
 /// A sent buffer larger than this is not kept for the session's next reply. Bytes.
 pub(super) const SENT_KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Replies of at most so many bytes are taken to fit the socket's buffer. Bytes.
+const PROMPT_BYTES_MAX: usize = 16 * 1024;
 /// How long a turn waits for replies that are on their way out when the loop is about to end.
 const STOPPING_TURN: Duration = Duration::from_millis(10);
 /// How often counts are taken for the report of a crash, microseconds.
@@ -660,7 +662,12 @@ impl Reactor {
                 working = !session.out.is_empty();
             } else if blobs.is_empty() {
                 session.sending_bytes = bytes.len();
-                self.ring.send(connection.socket.as_fd(), token, bytes);
+                let over = session.closing == Closing::No && session.out.is_empty();
+                if over && bytes.len() <= PROMPT_BYTES_MAX {
+                    self.ring.send_prompt(connection.socket.as_fd(), token, bytes);
+                } else {
+                    self.ring.send(connection.socket.as_fd(), token, bytes);
+                }
             } else {
                 let segments = Segments { bytes, blobs };
                 session.sending_bytes = segments.len();

@@ -121,6 +121,8 @@ pub struct RingStats {
     pub enobufs: u64,
     /// Sends that the kernel finished only in part and that were continued.
     pub short_sends: u64,
+    /// Prompt sends that were not taken at once.
+    pub late_sends: u64,
     /// Times the submission queue was full.
     pub sq_full: u64,
     /// Times the completion queue had overflowed into the kernel's list.

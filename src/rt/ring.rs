@@ -102,9 +102,23 @@ const DROP_PATIENCE: Duration = Duration::from_secs(1);
 /// An operation that owns memory the kernel may touch.
 #[derive(Debug)]
 enum Flight {
-    Send { token: Token, fd: RawFd, bytes: Vec<u8>, sent: usize },
+    /// `prompt`: it was to be taken at once, and whether it was is not known yet.
+    Send {
+        token: Token,
+        fd: RawFd,
+        bytes: Vec<u8>,
+        sent: usize,
+        prompt: bool,
+    },
     Gather(Box<Gather>),
-    RecvInto { token: Token, fd: RawFd, buf: Vec<u8>, want: usize, got: usize, cancelled: bool },
+    RecvInto {
+        token: Token,
+        fd: RawFd,
+        buf: Vec<u8>,
+        want: usize,
+        got: usize,
+        cancelled: bool,
+    },
 }
 
 /// How the kernel was asked to run completions, best first. An older kernel refuses with EINVAL.
@@ -139,6 +153,10 @@ pub struct Ring {
     /// Entries for which the submission queue had no room, oldest first.
     backlog: VecDeque<squeue::Entry>,
     flight: Slab<Flight>,
+    /// Prompt sends that the kernel has not been told of for certain, and those that it has. No completion comes of one that was
+    /// taken as a whole, so what is still here when all completions were read has gone out.
+    prompt_queued: Vec<usize>,
+    prompt_issued: Vec<usize>,
     /// Multishot operations the kernel still has.
     armed: usize,
     /// Whether more buffers were given out since the last enter: once per turn is enough.
@@ -205,6 +223,8 @@ impl Ring {
             immediate: VecDeque::new(),
             backlog: VecDeque::new(),
             flight: Slab::with_capacity(64),
+            prompt_queued: Vec::new(),
+            prompt_issued: Vec::new(),
             armed: 0,
             grown: false,
             peers: None,
@@ -302,7 +322,21 @@ impl Ring {
             self.immediate.push_back(Completion::Sent { token, payload: Payload::Bytes(bytes), result: Ok(()) });
             return;
         }
-        let index = self.flight.insert(Flight::Send { token, fd: socket.as_raw_fd(), bytes, sent: 0 });
+        let fd = socket.as_raw_fd();
+        let index = self.flight.insert(Flight::Send { token, fd, bytes, sent: 0, prompt: false });
+        self.launch(index);
+    }
+
+    /// As [`Ring::send`], for bytes that the socket most likely takes at once: then their `Sent` is no event that ends a wait, but
+    /// comes with the next turn, whatever that is for. What is not taken at once goes on as any other send. So a loop that has answered
+    /// sleeps in the enter that sends, instead of being told what it knows.
+    pub fn send_prompt(&mut self, socket: BorrowedFd<'_>, token: Token, bytes: Vec<u8>) {
+        if bytes.is_empty() {
+            return self.send(socket, token, bytes);
+        }
+        let fd = socket.as_raw_fd();
+        let index = self.flight.insert(Flight::Send { token, fd, bytes, sent: 0, prompt: true });
+        self.prompt_queued.push(index);
         self.launch(index);
     }
 
@@ -369,10 +403,16 @@ impl Ring {
     /// Submits the next step of an operation in `flight`.
     fn launch(&mut self, index: usize) {
         let entry = match &mut self.flight[index] {
-            Flight::Send { fd, bytes, sent, .. } => {
+            Flight::Send { fd, bytes, sent, prompt, .. } => {
                 let rest = &bytes[*sent..];
                 let len = rest.len().min(OPERATION_BYTES_MAX) as u32;
-                opcode::Send::new(types::Fd(*fd), rest.as_ptr(), len).flags(SEND_FLAGS).build()
+                let entry = opcode::Send::new(types::Fd(*fd), rest.as_ptr(), len);
+                if *prompt {
+                    // `MSG_WAITALL` makes a part that was taken a failure, and so a completion.
+                    entry.flags(SEND_FLAGS | libc::MSG_DONTWAIT).build().flags(squeue::Flags::SKIP_SUCCESS)
+                } else {
+                    entry.flags(SEND_FLAGS).build()
+                }
             }
             Flight::Gather(gather) => {
                 gather.aim();
@@ -449,6 +489,14 @@ impl Ring {
     }
 
     fn turn(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
+        let result = self.turn_once(want, timeout);
+        if !self.prompt_queued.is_empty() && self.backlog.is_empty() && self.io.submission().is_empty() {
+            self.prompt_issued.append(&mut self.prompt_queued);
+        }
+        result
+    }
+
+    fn turn_once(&mut self, want: u32, timeout: Option<Duration>) -> io::Result<()> {
         self.grown = false;
         loop {
             self.drain_backlog();
@@ -522,7 +570,7 @@ impl Ring {
     pub fn next(&mut self) -> Option<Completion> {
         loop {
             if self.fetched_at == self.fetched.len() && !self.fetch() {
-                return self.immediate.pop_front();
+                return self.immediate.pop_front().or_else(|| self.next_prompt());
             }
             let entry = self.fetched[self.fetched_at].clone();
             self.fetched_at += 1;
@@ -530,6 +578,18 @@ impl Ring {
                 return Some(completion);
             }
         }
+    }
+
+    /// A prompt send that went out as a whole: nothing was heard of it, and everything was heard.
+    fn next_prompt(&mut self) -> Option<Completion> {
+        if self.prompt_issued.is_empty() || self.io.submission().cq_overflow() {
+            return None;
+        }
+        let index = self.prompt_issued.pop()?;
+        let Flight::Send { token, bytes, .. } = self.flight.remove(index) else {
+            unreachable!("only sends are prompt");
+        };
+        Some(Completion::Sent { token, payload: Payload::Bytes(bytes), result: Ok(()) })
     }
 
     /// Fetches completions from the queue in one go, which costs one load and one store for all of them.
@@ -617,8 +677,18 @@ impl Ring {
     /// A step of an operation in `flight` is over: report it, or launch its next step.
     fn landed(&mut self, index: usize, result: i32) -> Option<Completion> {
         let outcome = check(result);
-        // Not EAGAIN: that means a socket in non-blocking mode, and trying again would spin.
-        let again = matches!(&outcome, Err(error) if error.raw_os_error() == Some(libc::EINTR));
+        let late = match &mut self.flight[index] {
+            Flight::Send { prompt, .. } => std::mem::take(prompt),
+            _ => false,
+        };
+        if late {
+            self.stats.late_sends += 1;
+            self.prompt_queued.retain(|at| *at != index);
+            self.prompt_issued.retain(|at| *at != index);
+        }
+        // Of a send that was to wait, EAGAIN means a socket in non-blocking mode, and trying again would spin.
+        let again = matches!(&outcome, Err(error)
+            if error.raw_os_error() == Some(libc::EINTR) || (late && error.raw_os_error() == Some(libc::EAGAIN)));
         let (step, failed) = match outcome {
             Ok(bytes) => (bytes, None),
             Err(_) if again => (0, None),
