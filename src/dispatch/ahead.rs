@@ -2,10 +2,21 @@
 //!
 //! Belongs to one read of one connection. Absent on purpose: what the commands are; the first argument is taken for a key.
 
-use crate::base::ShardId;
+use super::engine::Engine;
+use crate::base::{DbIndex, ShardId};
 use crate::keyspace::{Db, Lookahead};
 use crate::resp::peek;
 use crate::shard::slots::SlotMap;
+
+impl Engine {
+    /// Looks at the first command of a read that is to be run soon; of most clients it is the only one. Which database the client has
+    /// chosen is not asked: nearly all choose none.
+    pub fn look_ahead(&self, window: &mut Lookahead, received: &[u8]) {
+        let (slots, here) = (self.shard.slots, self.shard.id);
+        let key = peek::glance(received).map(|glance| glance.key).filter(|key| slots.shard_of(key) == here);
+        window.ask(self.shard.keyspace.db(DbIndex::default()), key);
+    }
+}
 
 /// Looks a few commands ahead in a pipeline and asks for the memory that those of this shard will want. What goes to other shards is
 /// looked at there, when it arrives as a batch.

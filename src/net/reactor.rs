@@ -26,6 +26,7 @@ use crate::dispatch::{Delivery, Engine};
 use crate::durability::conductor;
 use crate::durability::driver::Driver;
 use crate::durability::host::ShardHost;
+use crate::keyspace::Lookahead;
 use crate::metrics::latency::Event;
 use crate::rt::buffers::BufferRing;
 use crate::rt::clock::Clock;
@@ -191,7 +192,9 @@ impl Reactor {
             if !self.handshakes.is_idle() {
                 self.look_after_handshakes();
             }
+            let (mut window, mut seen) = (Lookahead::default(), 0);
             while let Some(completion) = self.ring.next() {
+                self.look_ahead(&mut window, &mut seen);
                 self.complete(completion);
                 events += 1;
             }
@@ -305,6 +308,18 @@ impl Reactor {
     }
 
     // ---- completions
+
+    /// Asks for the memory that the requests behind this completion will want. `seen`: how many of them were looked at.
+    fn look_ahead(&self, window: &mut Lookahead, seen: &mut usize) {
+        window.passed();
+        *seen = seen.saturating_sub(1);
+        while window.wants()
+            && let Some(received) = self.ring.upcoming(*seen)
+        {
+            *seen += 1;
+            self.engine.look_ahead(window, received);
+        }
+    }
 
     fn complete(&mut self, completion: Completion) {
         match completion {

@@ -143,6 +143,14 @@ impl BufferRing {
         unsafe { std::slice::from_raw_parts(self.address(buffer.id), buffer.len as usize) }
     }
 
+    /// What the kernel has written into a buffer that has not been taken yet.
+    pub(super) fn peek(&self, id: u16, len: u32) -> &[u8] {
+        assert!(id < self.count && len <= self.buffer_bytes, "the kernel names buffers of this ring");
+        // SAFETY: as in `bytes`; the kernel's completion says that it writes there no more, and nothing offers the buffer to it again
+        // before it was taken and recycled, which needs the ring that this borrow came through.
+        unsafe { std::slice::from_raw_parts(self.address(id), len as usize) }
+    }
+
     /// Gives a buffer back to the kernel, or lets it rest when fewer are wanted than circulate.
     pub fn recycle(&self, buffer: Buffer) {
         self.check(&buffer);

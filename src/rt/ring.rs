@@ -580,6 +580,14 @@ impl Ring {
         }
     }
 
+    /// What the completion after so many more will have received, if it is known already; nothing if it is of another kind.
+    pub fn upcoming(&self, after: usize) -> Option<&[u8]> {
+        let entry = self.fetched.get(self.fetched_at + after)?;
+        let received = entry.user_data() >> KIND_SHIFT == KIND_RECV && entry.result() > 0;
+        let buffer = cqueue::buffer_select(entry.flags()).filter(|_| received);
+        Some(buffer.map_or(&[], |id| self.buffers.peek(id, entry.result() as u32)))
+    }
+
     /// A prompt send that went out as a whole: nothing was heard of it, and everything was heard.
     fn next_prompt(&mut self) -> Option<Completion> {
         if self.prompt_issued.is_empty() || self.io.submission().cq_overflow() {
