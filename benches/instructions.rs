@@ -1,16 +1,19 @@
 //! The load under which `benches/gate` counts instructions: the engines of one or two shards in one thread, without sockets, rings and
 //! clocks. What is counted is the path from request bytes to reply bytes: parser, gate, routing, handler, keyspace, reply, mailbox.
+//! Allocations are counted here, by the allocator: those that are made, and those that are moved to be larger or smaller.
 //!
 //! ```text
-//!   instructions SCENARIO OPERATIONS     one scenario, so many operations; prints how many replies came
+//!   instructions SCENARIO OPERATIONS     one scenario, so many operations; prints how many there were, bytes of replies, allocations
 //!   instructions                         all of them, natively, with the time each takes: a first look
 //! ```
 //!
 //! Everything is fixed: keys, values, hash seeds, the clock. So two runs count the same, and the difference between a run of 2N and one of
 //! N operations is N operations, without start and filling.
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use annulus::base::ShardId;
@@ -21,9 +24,46 @@ use annulus::dispatch::{Delivery, Engine};
 use annulus::session::{Session, SessionKey};
 use annulus::shard::slots::SlotMap;
 use annulus::shard::{About, Shard, ShardSeed};
+use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: Counting = Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// The server's allocator, which counts how often it is asked for memory. By a load and a store, since one thread runs.
+struct Counting;
+
+fn count_allocation() {
+    ALLOCATIONS.store(ALLOCATIONS.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+// SAFETY: every call is handed on as it came, to an allocator that keeps the contract.
+#[expect(unsafe_code, reason = "an allocator cannot be written without")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count_allocation();
+        // SAFETY: the caller's promises are those that are asked for.
+        unsafe { Jemalloc.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count_allocation();
+        // SAFETY: as above.
+        unsafe { Jemalloc.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
+        count_allocation();
+        // SAFETY: as above, and what was allocated here was allocated there.
+        unsafe { Jemalloc.realloc(old, layout, bytes) }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { Jemalloc.dealloc(old, layout) }
+    }
+}
 
 const KEYS: u64 = 20_000;
 const VALUE: &str = "a value of thirty-two bytes, so.";
@@ -73,8 +113,12 @@ const SCENARIOS: &[Scenario] = &[
     Scenario { name: "zadd-16", shards: 1, pipeline: 16, request: |rng, _| zadd(rng) },
     Scenario { name: "hop-get-1", shards: 2, pipeline: 1, request: |rng, slots| words(["GET", &far(rng, slots)]) },
     Scenario { name: "hop-get-16", shards: 2, pipeline: 16, request: |rng, slots| words(["GET", &far(rng, slots)]) },
+    Scenario { name: "mixed-get-1", shards: 2, pipeline: 1, request: |rng, _| words(["GET", &any(rng)]) },
     Scenario { name: "mixed-get-16", shards: 2, pipeline: 16, request: |rng, _| words(["GET", &any(rng)]) },
+    Scenario { name: "mixed-get-100", shards: 2, pipeline: 100, request: |rng, _| words(["GET", &any(rng)]) },
+    Scenario { name: "mixed-set-1", shards: 2, pipeline: 1, request: |rng, _| words(["SET", &any(rng), VALUE]) },
     Scenario { name: "mixed-set-16", shards: 2, pipeline: 16, request: |rng, _| words(["SET", &any(rng), VALUE]) },
+    Scenario { name: "mixed-set-100", shards: 2, pipeline: 100, request: |rng, _| words(["SET", &any(rng), VALUE]) },
     Scenario { name: "mixed-mget10-1", shards: 2, pipeline: 1, request: |rng, _| mget(rng) },
 ];
 
@@ -222,7 +266,8 @@ fn main() {
         [name, operations] => {
             let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).expect("a scenario of this name");
             let (operations, replied) = run(scenario, operations.parse().expect("a number of operations"));
-            println!("{operations} operations, {replied} bytes of replies");
+            let allocations = ALLOCATIONS.load(Ordering::Relaxed);
+            println!("{operations} operations, {replied} bytes of replies, {allocations} allocations");
         }
         _ => panic!("instructions [--list | SCENARIO OPERATIONS]"),
     }

@@ -256,6 +256,9 @@ pub struct Command {
     pub has_secrets: bool,
     /// Its channels, for access control.
     pub channels: Option<Channels>,
+    /// What runs it where all its keys are on one shard, if that works on keys alone: nothing that the gate asks for is another thing
+    /// behind it.
+    pub plain: Option<DataFn>,
     /// Position of the first key, 0 if there is none at a fixed place.
     pub first_key: usize,
     /// Whether every key stands at a fixed distance: first, last, step; else they need [`super::keys`].
@@ -295,12 +298,51 @@ impl Command {
 /// All commands.
 pub struct Table {
     commands: Vec<Command>,
-    /// Open addressing over `commands`, by name; `EMPTY` or an index. Only top-level commands.
-    buckets: Vec<u16>,
+    /// Open addressing over `commands`, by name. Only top-level commands.
+    buckets: Vec<Bucket>,
     top_level: Vec<CommandId>,
 }
 
+/// A place for a name.
+#[derive(Clone, Copy)]
+struct Bucket {
+    /// Its [`fold`].
+    word: u64,
+    len: u32,
+    /// An index into the commands, or `EMPTY`.
+    id: u16,
+    /// Whether a name of this word and length is this one, without looking at it: it is of letters alone, and short.
+    is_certain: bool,
+}
+
 const EMPTY: u16 = u16::MAX;
+
+impl Bucket {
+    const EMPTY: Bucket = Bucket { word: 0, len: 0, id: EMPTY, is_certain: false };
+}
+
+/// The first eight bytes of a name with bit 5 set, zeros behind shorter ones: letters in lower case. Letters come from nothing but
+/// letters; a few other bytes are not told apart.
+#[inline]
+fn fold(name: &[u8]) -> u64 {
+    let word = match (name.first_chunk::<8>(), name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (Some(word), ..) => u64::from_le_bytes(*word),
+        // Two halves that overlap.
+        (None, Some(first), Some(last)) => {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            u64::from(first) | u64::from(last) << (8 * (name.len() - 4))
+        }
+        _ => match *name {
+            [] => 0,
+            [a] => u64::from(a),
+            [a, ref rest @ ..] => {
+                let (b, c) = (rest[0], rest.get(1).copied().unwrap_or(0));
+                u64::from(a) | u64::from(b) << 8 | u64::from(c) << 16
+            }
+        },
+    };
+    word | 0x2020_2020_2020_2020
+}
 /// Buckets per name: names are few and a miss must be as quick as a hit.
 const BUCKETS_PER_NAME: usize = 8;
 
@@ -327,51 +369,50 @@ impl Table {
             }
         }
         let buckets = (top_level.len() * BUCKETS_PER_NAME).next_power_of_two();
-        let mut table = Table { commands, buckets: vec![EMPTY; buckets], top_level };
+        let mut table = Table { commands, buckets: vec![Bucket::EMPTY; buckets], top_level };
         // What was renamed to nothing is gone for clients; its row stays, since others are named by their place.
         let commands = &table.commands;
         table.top_level.retain(|id| !commands[usize::from(id.0)].name.is_empty());
         for id in table.top_level.clone() {
             let name = table.get(id).name.as_bytes();
-            let mut at = table.bucket_of(name);
-            while table.buckets[at] != EMPTY {
+            let word = fold(name);
+            let mut at = table.bucket_of(word, name.len());
+            while table.buckets[at].id != EMPTY {
                 assert_ne!(
-                    table.commands[usize::from(table.buckets[at])].row.name.as_bytes(),
+                    table.commands[usize::from(table.buckets[at].id)].row.name.as_bytes(),
                     name,
                     "one row a command"
                 );
                 at = (at + 1) & (table.buckets.len() - 1);
             }
-            table.buckets[at] = id.0;
+            let is_certain = name.len() <= 8 && name.iter().all(u8::is_ascii_alphabetic);
+            table.buckets[at] = Bucket { word, len: name.len() as u32, id: id.0, is_certain };
         }
         table
     }
 
-    /// The first eight letters in lower case and the length decide the bucket. Setting bit 5 also folds some other bytes
-    /// together, which costs a comparison, never a wrong answer.
+    /// The first eight letters and the length decide the bucket.
     #[inline]
-    fn bucket_of(&self, name: &[u8]) -> usize {
-        let word = if name.len() >= 8 {
-            u64::from_le_bytes(name[..8].try_into().expect("eight bytes"))
-        } else {
-            name.iter().rev().fold(0, |w, b| w << 8 | u64::from(*b))
-        };
-        let hash = ((word | 0x2020_2020_2020_2020) ^ name.len() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    fn bucket_of(&self, word: u64, len: usize) -> usize {
+        let hash = (word ^ len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         (hash >> 32) as usize & (self.buckets.len() - 1)
     }
 
     /// The command of this name, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Command> {
-        let mut at = self.bucket_of(name);
+        let word = fold(name);
+        let mut at = self.bucket_of(word, name.len());
         loop {
-            let id = self.buckets[at];
-            if id == EMPTY {
+            let bucket = &self.buckets[at];
+            if bucket.id == EMPTY {
                 return None;
             }
-            let command = &self.commands[usize::from(id)];
-            if command.name.as_bytes().eq_ignore_ascii_case(name) {
-                return Some(command);
+            if bucket.word == word && bucket.len as usize == name.len() {
+                let command = &self.commands[usize::from(bucket.id)];
+                if bucket.is_certain || command.name.as_bytes().eq_ignore_ascii_case(name) {
+                    return Some(command);
+                }
             }
             at = (at + 1) & (self.buckets.len() - 1);
         }
@@ -420,6 +461,10 @@ fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, paren
     let key_range = row.keys.first().and_then(KeySpec::as_range).filter(|_| row.keys.len() == 1);
     let first_key = row.keys.first().and_then(KeySpec::first_position).unwrap_or(0);
     let has_secrets = super::monitor::has_secrets(&full_name);
+    let plain = match row.run {
+        Run::Data(f) | Run::Split(f, _) | Run::Hops(f, _) if !matches!(f, DataFn::Service(_)) => Some(f),
+        _ => None,
+    };
     commands.push(Command {
         id,
         row,
@@ -432,6 +477,7 @@ fn push(commands: &mut Vec<Command>, row: &'static Row, full_name: String, paren
         brief: BRIEF.contains(&row.name) || (row.flags.has(Flags::FAST) && !NOT_BRIEF.contains(&row.name)),
         has_secrets,
         channels: Channels::of(row),
+        plain: plain.filter(|_| row.subcommands.is_empty() && !row.flags.has(Flags::BLOCKING)),
         first_key,
         key_range,
     });

@@ -1,11 +1,11 @@
-//! Which keys a pipeline will want next: a glance at what the parser has not come to.
+//! What a pipeline will want from memory next, asked for while the commands before it run.
 //!
 //! Belongs to one read of one connection. Absent on purpose: what the commands are; the first argument is taken for a key.
 
 use super::engine::Engine;
 use crate::base::{DbIndex, ShardId};
 use crate::keyspace::{Db, Lookahead};
-use crate::resp::peek;
+use crate::resp::Short;
 use crate::shard::slots::SlotMap;
 
 impl Engine {
@@ -13,38 +13,100 @@ impl Engine {
     /// chosen is not asked: nearly all choose none.
     pub fn look_ahead(&self, window: &mut Lookahead, received: &[u8]) {
         let (slots, here) = (self.shard.slots, self.shard.id);
-        let key = peek::glance(received).map(|glance| glance.key).filter(|key| slots.shard_of(key) == here);
+        let mut command = Short::default();
+        let args = command.read(received).then(|| command.args(received)).filter(|args| args.len() > 1);
+        let key = args.map(|args| args.get(1)).filter(|key| slots.shard_of(key) == here);
         window.ask(self.shard.keyspace.db(DbIndex::default()), key);
     }
 }
 
-/// Looks a few commands ahead in a pipeline and asks for the memory that those of this shard will want. What goes to other shards is
-/// looked at there, when it arrives as a batch.
+/// Looks a few commands ahead in a pipeline and asks for the memory that they will want: for a slot four commands before it is
+/// needed, for the record behind it two. What it has read is not read again: commands are taken from here as long as there are some,
+/// with the owners of their keys. What goes to other shards is looked at there, when it arrives as a batch.
+///
+/// Invariant: the commands in the window stand one behind the other in the input, and the first begins where the next command to be
+/// run does.
+#[derive(Default)]
 pub(super) struct Ahead {
-    /// How far it has looked.
+    /// Where what was not looked at begins.
     seen: usize,
-    window: Lookahead,
-    /// What is this shard's; none if all is, as far as this connection goes.
-    owned: Option<(SlotMap, ShardId)>,
+    /// Commands by number, modulo the length, and hashes of their keys. The window is from `next` on; what was taken last is kept in
+    /// front of it.
+    commands: [Short; WINDOW],
+    /// None for a command without a key of this shard.
+    hashes: [Option<u64>; WINDOW],
+    owners: [ShardId; WINDOW],
+    next: usize,
+    end: usize,
 }
 
+/// Commands between asking for a key's slot and running its command.
+const AHEAD: usize = 4;
+/// A power of two, and more than there are in the window and the one that runs.
+const WINDOW: usize = 8;
+
 impl Ahead {
-    /// For a connection of this shard; to a node's all keys are the node's.
-    pub(super) fn new(slots: SlotMap, here: ShardId, node: bool) -> Ahead {
-        let owned = (slots.shards() > 1 && !node).then_some((slots, here));
-        Ahead { seen: 0, window: Lookahead::default(), owned }
+    /// Another read begins.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        (self.seen, self.next, self.end) = (0, 0, 0);
     }
 
+    /// Looks on, where the next command begins at `at`. `slots`: where keys are, unless all are `here` as far as this connection goes.
     #[inline]
-    pub(super) fn look(&mut self, input: &[u8], at: usize, db: &Db) {
+    pub(super) fn look(&mut self, input: &[u8], at: usize, db: &Db, slots: Option<SlotMap>, here: ShardId) {
         self.seen = self.seen.max(at);
         // One command leaves the window and one enters; at the start of a read it is filled.
-        self.window.passed();
-        while self.window.wants() {
-            let Some(glance) = peek::glance(&input[self.seen..]) else { break };
-            self.seen += glance.len;
-            let ours = self.owned.is_none_or(|(slots, here)| slots.shard_of(glance.key) == here);
-            self.window.ask(db, ours.then_some(glance.key));
+        while self.end < self.next + AHEAD {
+            let place = self.end % WINDOW;
+            let command = &mut self.commands[place];
+            if !command.read(&input[self.seen..]) {
+                break;
+            }
+            let args = command.args(&input[self.seen..]);
+            let mut hash = None;
+            let mut owner = here;
+            if args.len() > 1 {
+                let key = args.get(1);
+                owner = slots.map_or(here, |slots| slots.shard_of(key));
+                hash = (owner == here).then(|| db.hash(key));
+            }
+            if let Some(hash) = hash {
+                db.prefetch(hash);
+            }
+            self.hashes[place] = hash;
+            self.owners[place] = owner;
+            self.seen += self.commands[place].bytes();
+            self.end += 1;
+            if self.end > self.next + AHEAD / 2
+                && let Some(hash) = self.hashes[(self.end - 1 - AHEAD / 2) % WINDOW]
+            {
+                db.prefetch_record(hash);
+            }
         }
+    }
+
+    /// Takes the next command, if it has been seen: its number.
+    #[inline]
+    pub(super) fn take(&mut self) -> Option<usize> {
+        if self.next == self.end {
+            return None;
+        }
+        self.next += 1;
+        Some(self.next - 1)
+    }
+
+    /// Who owns the first argument of the command that was taken last, if that is a key; this shard if there is none.
+    #[inline]
+    pub(super) fn owner(&self, number: usize) -> ShardId {
+        debug_assert!(number + 1 == self.next);
+        self.owners[number % WINDOW]
+    }
+
+    /// The command that was taken last.
+    #[inline]
+    pub(super) fn taken(&self, number: usize) -> &Short {
+        debug_assert!(number + 1 == self.next);
+        &self.commands[number % WINDOW]
     }
 }

@@ -11,7 +11,7 @@ use super::ahead::Ahead;
 use super::claims::{self, Collector};
 use super::exec;
 use super::gate::{Verdict, admit};
-use super::limits::{self, Passed, parse_limits};
+use super::limits::{self, Passed};
 use super::parts::{Client, Parts};
 use super::plans::{LocalStep, RunningPlan};
 use super::routing::{Building, Owner, SpareBatches, owner};
@@ -27,7 +27,7 @@ use crate::commands::transaction::forget_watches;
 use crate::config::PipelineOrder;
 use crate::metrics::CommandId;
 use crate::metrics::slowlog::Argv;
-use crate::resp::{Args, BigBulk, CommandError, OwnedArgs, Reply, Step};
+use crate::resp::{Args, CommandError, OwnedArgs, Reply};
 use crate::rt::crash::{self, Trace};
 use crate::session::{Closing, Merge, Pending, PendingBatch, ReplyMode, Route, Session, SessionKey, Subscriptions};
 use crate::shard::Shard;
@@ -54,8 +54,6 @@ pub(super) const COMMANDS_PER_TURN: usize = 1024;
 const SPARE_BATCHES: usize = 64;
 /// When a session over its soft output limit that need not go yet is looked at again, microseconds.
 const SOFT_LIMIT_LOOK_US: u64 = 1_000_000;
-/// An input buffer larger than this is not kept when it is empty. Bytes.
-const INPUT_KEPT_BYTES_MAX: usize = 4 * 1024;
 
 /// Whether the session goes on with its next command.
 pub(super) enum Flow {
@@ -93,6 +91,8 @@ pub struct Engine {
     pub(super) acknowledged_batches: Vec<(SessionKey, u64, i64)>,
     pub(super) spare_buildings: Vec<Building>,
     pub(super) run: TimedRun,
+    /// Taken by the read that is run.
+    pub(super) ahead: Option<Box<Ahead>>,
     /// Arguments of plans that are over, to be used again.
     pub(super) spare_argvs: Vec<Argv>,
     /// What a report of a crash will tell of this core.
@@ -106,6 +106,7 @@ impl Engine {
         shard.keys_of = keys_of;
         Engine {
             run: TimedRun::begin(0, &shard.config, trace),
+            ahead: None,
             spare_argvs: Vec::new(),
             table: table(),
             clock_ns: shard.clock_ns,
@@ -344,140 +345,8 @@ impl Engine {
         self.settle(session);
     }
 
-    fn take_in(&mut self, session: &mut Session, mut data: &[u8]) {
-        let mut supplied = false;
-        if let Some(big) = &mut session.big {
-            let taken = big.fill(data);
-            data = &data[taken..];
-            if !big.is_complete() {
-                return;
-            }
-            let big = session.big.take().expect("it was just there");
-            session.parser.supply_blob(big.into_blob());
-            supplied = true;
-        }
-        if session.waits() {
-            session.input.extend_from_slice(data);
-        } else if session.input.is_empty() && !supplied {
-            let kept = self.run_input(session, data);
-            if let Some((from, to)) = kept {
-                session.input.extend_from_slice(&data[from..to]);
-            }
-        } else {
-            session.input.extend_from_slice(data);
-            self.run_kept_input(session);
-        }
-    }
-
-    /// Goes on with the input that a session has kept.
-    pub(super) fn run_kept_input(&mut self, session: &mut Session) {
-        if session.stalled() || session.big.is_some() {
-            return;
-        }
-        let mut input = std::mem::take(&mut session.input);
-        match self.run_input(session, &input) {
-            None => input.clear(),
-            Some((from, to)) => {
-                input.truncate(to);
-                input.drain(..from);
-            }
-        }
-        if input.is_empty() && input.capacity() > INPUT_KEPT_BYTES_MAX {
-            input = Vec::new();
-        }
-        session.input = input;
-    }
-
-    /// Parses and runs commands from the start of `input`. Returns the part of it that is to be kept: what was not run yet.
-    fn run_input(&mut self, session: &mut Session, input: &[u8]) -> Option<(usize, usize)> {
-        let mut at = 0;
-        let mut left = COMMANDS_PER_TURN;
-        let mut end = input.len();
-        // The parser is taken out so that a command's arguments can be borrowed from it while the session changes.
-        let mut parser = std::mem::take(&mut session.parser);
-        let mut ahead = Ahead::new(self.shard.slots, self.shard.id, session.node);
-        // Where the last command stands in the input.
-        let mut last = (0, 0);
-        loop {
-            if session.stalled() {
-                break;
-            }
-            let step = match session.held_command.take() {
-                Some(consumed) => Step::Command { consumed },
-                None => {
-                    if left == 0 {
-                        self.queue(session);
-                        break;
-                    }
-                    parser.step(&input[at..], &parse_limits(session, &self.shard))
-                }
-            };
-            match step {
-                Step::Command { consumed } => {
-                    left = left.saturating_sub(1);
-                    if at + consumed < input.len() {
-                        ahead.look(input, at + consumed, self.shard.keyspace.db(session.db));
-                    }
-                    let args = parser.args(&input[at..at + consumed]);
-                    match self.command(session, args) {
-                        Flow::Next => {
-                            if self.run.is_due() {
-                                self.measure(session, args, &input[last.0..last.1]);
-                            }
-                            last = (at, at + consumed);
-                            at += consumed;
-                        }
-                        Flow::Hold => {
-                            session.held_command = Some(consumed);
-                            break;
-                        }
-                    }
-                }
-                Step::Nothing { consumed } => at += consumed,
-                Step::Incomplete => break,
-                Step::BigBulk { consumed, len } => {
-                    let mut big = BigBulk::new(len);
-                    let taken = big.fill(&input[at + consumed..]);
-                    debug_assert_eq!(at + consumed + taken, input.len(), "a big bulk is not whole in the input");
-                    session.big = Some(big);
-                    end = at + consumed;
-                    break;
-                }
-                Step::Error(error) => {
-                    tracing::debug!("protocol error from client {}: {error}", session.peer);
-                    self.shard.metrics.count_error("ERR");
-                    let silent = self.silent(session);
-                    self.reply_here(session, silent, |reply| reply.protocol_error(&error));
-                    session.close_after_reply();
-                    at = end;
-                    break;
-                }
-            }
-        }
-        session.parser = parser;
-        if self.run.is_open() {
-            self.measure_last(session, &input[last.0..last.1]);
-        }
-        self.seal(session);
-        if session.closing != Closing::No || at >= end { None } else { Some((at, end)) }
-    }
-
-    /// One command.
     #[inline]
-    fn command(&mut self, session: &mut Session, args: Args<'_>) -> Flow {
-        match self.granted.take() {
-            None => self.command_at(session, args, None),
-            Some(order) => {
-                let flow = self.command_at(session, args, Some(order));
-                self.shard.release(order);
-                self.serve_ready();
-                flow
-            }
-        }
-    }
-
-    #[inline]
-    fn command_at(&mut self, session: &mut Session, args: Args<'_>, granted: Option<Order>) -> Flow {
+    pub(super) fn command_at(&mut self, session: &mut Session, args: Args<'_>, granted: Option<Order>) -> Flow {
         if self.shard.config.maxmemory > 0 && self.shard.make_room() {
             self.tell_of_evicted(session);
         }
@@ -687,57 +556,77 @@ impl Engine {
         }
         let silent = self.silent(session);
         self.count(session, command);
-        let touch = !session.no_touch;
         let remember: Option<KeysFn> = reads(session, command).map(|_| keys_of as KeysFn);
         if shard != self.shard.id {
-            self.shard.metrics.hops_out += 1;
-            let part = BatchCommand {
-                run: f,
-                id: command.id,
-                argc: 0,
-                first: 0,
-                db: session.db,
-                proto: session.proto,
-                touch,
-                part: false,
-                brief: command.is_brief(args.len()),
-                split: None,
-                remember,
-            };
-            let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
-            building.send(shard, part, (0..args.len()).map(|at| (args, at)), silent, &mut self.spare_batches);
+            self.send(session, command, f, shard, args, silent, remember);
             return Flow::Next;
         }
+        if silent || remember.is_some() || !self.shard.tracking.is_idle() {
+            self.shard.metrics.commands_processed += 1;
+            let latency = self.shard.config.latency_tracking;
+            let brief = command.is_brief(args.len());
+            self.run.enter(command.id, brief, true, &mut self.shard.metrics, latency, self.clock_ns, args);
+            self.data_tracked(session, command, f, args, silent, remember);
+            return Flow::Next;
+        }
+        self.run_here(session, command, f, args);
+        Flow::Next
+    }
+
+    /// Puts a command into the batch for the shard that has its keys.
+    #[inline]
+    #[expect(clippy::too_many_arguments, reason = "a command, for whom, where to, and what of its reply")]
+    pub(super) fn send(
+        &mut self,
+        session: &Session,
+        command: &'static Command,
+        f: DataFn,
+        shard: ShardId,
+        args: Args<'_>,
+        silent: bool,
+        remember: Option<KeysFn>,
+    ) {
+        self.shard.metrics.hops_out += 1;
+        let part = BatchCommand {
+            run: f,
+            id: command.id,
+            argc: 0,
+            first: 0,
+            db: session.db,
+            proto: session.proto,
+            touch: !session.no_touch,
+            part: false,
+            brief: command.is_brief(args.len()),
+            split: None,
+            remember,
+        };
+        let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
+        building.send(shard, part, args, silent, &mut self.spare_batches);
+    }
+
+    /// Runs a command on this shard, for a client that sees its reply and remembers nothing, while nobody is tracked.
+    #[inline]
+    pub(super) fn run_here(&mut self, session: &mut Session, command: &'static Command, f: DataFn, args: Args<'_>) {
         self.shard.metrics.commands_processed += 1;
         let latency = self.shard.config.latency_tracking;
         let brief = command.is_brief(args.len());
         self.run.enter(command.id, brief, true, &mut self.shard.metrics, latency, self.clock_ns, args);
-        if remember.is_some() || !self.shard.tracking.is_idle() {
-            self.data_tracked(session, command, f, args, silent, remember);
-            return Flow::Next;
-        }
-        let (db, proto) = (session.db, session.proto);
+        let (db, proto, touch) = (session.db, session.proto, !session.no_touch);
         if self.building.is_none() && session.pending.is_empty() {
             let out = &mut session.out;
             out.set_proto(proto);
-            let mark = out.mark();
             self.shard.run(f, command.id, db, touch, args, out);
             self.shard.serve_ready();
-            if silent {
-                out.truncate(mark);
-            }
-            session.tells_of(self.shard.effects.take_need(), &self.shard.config);
         } else {
             let building = self.building.get_or_insert_with(|| self.spare_buildings.pop().unwrap_or_default());
             let shard = &mut self.shard;
-            building.reply_here(silent, |reply| {
+            building.reply_here(false, |reply| {
                 reply.set_proto(proto);
                 shard.run(f, command.id, db, touch, args, reply);
                 shard.serve_ready();
             });
-            session.tells_of(self.shard.effects.take_need(), &self.shard.config);
         }
-        Flow::Next
+        session.tells_of(self.shard.effects.take_need(), &self.shard.config);
     }
 
     /// A command that is run key by key on the owners of its keys, all of them at one point of the serial order.
@@ -810,8 +699,7 @@ impl Engine {
                 split: None,
                 remember,
             };
-            let all = (0..args.len()).map(|at| (args, at));
-            building.send(other, part, all, false, &mut self.spare_batches);
+            building.send(other, part, args, false, &mut self.spare_batches);
         }
         self.building = Some(building);
         Flow::Next
@@ -1054,7 +942,7 @@ impl Engine {
         }
     }
 
-    fn queue(&mut self, session: &mut Session) {
+    pub(super) fn queue(&mut self, session: &mut Session) {
         if !session.queued {
             session.queued = true;
             self.ready.push_back(session.key);

@@ -27,6 +27,7 @@ mod limits;
 mod node;
 mod parts;
 mod plans;
+mod reads;
 pub mod replay;
 mod routing;
 mod service;

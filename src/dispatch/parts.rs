@@ -56,6 +56,9 @@ struct Room {
     bytes: usize,
 }
 
+/// Room for the reply to one command, bytes: most are shorter.
+const REPLY_BYTES: usize = 64;
+
 /// Something about a shard on which it depends whether its commands run.
 pub type Condition = Arc<dyn Fn(&Shard) -> bool + Send + Sync>;
 
@@ -155,6 +158,7 @@ impl Parts {
         let source = found.unwrap_or_else(|| {
             let mut batch: Box<Batch> = Box::default();
             batch.reserve(room.commands, room.args, room.bytes);
+            batch.reply.reserve(room.commands * REPLY_BYTES);
             self.batches.push((shard, batch));
             self.batches.len() - 1
         });

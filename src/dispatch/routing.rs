@@ -71,11 +71,13 @@ pub struct Building {
 
 impl Building {
     /// The replies of this shard's own commands.
+    #[inline]
     pub fn here(&mut self) -> &mut Source {
         self.source_zero();
         &mut self.pending.sources[0]
     }
 
+    #[inline]
     fn source_zero(&mut self) {
         if self.messages.is_empty() {
             self.messages.push(None);
@@ -86,6 +88,7 @@ impl Building {
     }
 
     /// The source number of another shard, with a message for it from `spare`.
+    #[inline]
     fn source_of(&mut self, shard: ShardId, spare: &mut SpareBatches) -> u16 {
         self.source_zero();
         let found = self.messages.iter().position(|m| m.as_ref().is_some_and(|(to, _)| *to == shard));
@@ -100,6 +103,7 @@ impl Building {
     }
 
     /// Adds a reply of this shard, which `write` encodes.
+    #[inline]
     pub fn reply_here<R>(&mut self, silent: bool, write: impl FnOnce(&mut Reply) -> R) -> R {
         let source = self.here();
         let result = write(&mut source.reply);
@@ -110,17 +114,18 @@ impl Building {
     }
 
     /// Adds a command for another shard; its arguments are copied into the message.
-    pub fn send<'a>(
+    #[inline]
+    pub fn send(
         &mut self,
         shard: ShardId,
         command: BatchCommand,
-        args: impl Iterator<Item = (Args<'a>, usize)>,
+        args: Args<'_>,
         silent: bool,
         spare: &mut SpareBatches,
     ) {
         let source = self.source_of(shard, spare);
         let (_, batch) = self.messages[usize::from(source)].as_mut().expect("another shard's source has a message");
-        batch.push(command, args);
+        batch.push_whole(command, args);
         self.pending.routes.push(if silent { Route::Silent(source) } else { Route::One(source) });
     }
 

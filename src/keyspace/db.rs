@@ -133,6 +133,7 @@ impl<H: HashKey> Db<H> {
     }
 
     /// Finds a key or the place to insert it.
+    #[inline]
     pub fn lookup<'k>(&mut self, key: &'k [u8]) -> Lookup<'_, 'k, H> {
         self.lookup_hashed(self.hash(key), key)
     }
@@ -498,12 +499,27 @@ pub struct EntryMut<'a, H = ahash::RandomState> {
 }
 
 impl<'a, H: HashKey> EntryMut<'a, H> {
+    /// Whether the key has expired by now. Does not touch the memory of a record that never expires.
+    #[inline]
+    pub fn is_expired(&self, now: Millis) -> bool {
+        let slot = self.db.table.slot(self.at);
+        slot.expires() && slot.entry().is_some_and(|entry| entry.is_expired(now))
+    }
+
+    /// Gives the access word another value, and hands the entry out for reading as long as the database was borrowed for.
+    #[inline]
+    pub fn into_touched(self, touch: impl FnOnce(u32) -> u32) -> Entry<'a> {
+        self.db.table.touched(self.at, touch)
+    }
+
     /// The entry, for reading.
+    #[inline]
     pub fn entry(&self) -> Entry<'_> {
         self.db.table.slot(self.at).entry().expect("an EntryMut is made for a full slot only")
     }
 
     /// The entry, for reading as long as the database was borrowed for.
+    #[inline]
     pub fn into_entry(self) -> Entry<'a> {
         self.db.table.slot(self.at).entry().expect("an EntryMut is made for a full slot only")
     }
@@ -519,11 +535,13 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     }
 
     /// When the key expires, if it does.
+    #[inline]
     pub fn expire_at(&self) -> Option<Millis> {
         self.entry().expire_at()
     }
 
     /// The access word, 24 bits; see [`super::access`].
+    #[inline]
     pub fn access(&self) -> u32 {
         self.entry().access()
     }
@@ -535,19 +553,25 @@ impl<'a, H: HashKey> EntryMut<'a, H> {
     }
 
     /// Replaces everything but the key. In place, without allocating, while the size class stays the same.
+    #[inline]
     pub fn assign(&mut self, value: NewValue<'_>, expire: Option<Millis>, access: u32) {
         if !self.overwrite(&value, expire, access) {
-            let before = part_expiry(self.value());
-            let after = if let NewValue::Object(object) = &value { object.next_expiry() } else { None };
-            self.note_parts(before, after);
-            let old = self.change(|record| {
-                let old = record.take_object();
-                record.assign(value, expire, access);
-                old
-            });
-            if let Some(object) = old {
-                self.db.bury_object(*object);
-            }
+            self.assign_anew(value, expire, access);
+        }
+    }
+
+    #[inline(never)]
+    fn assign_anew(&mut self, value: NewValue<'_>, expire: Option<Millis>, access: u32) {
+        let before = part_expiry(self.value());
+        let after = if let NewValue::Object(object) = &value { object.next_expiry() } else { None };
+        self.note_parts(before, after);
+        let old = self.change(|record| {
+            let old = record.take_object();
+            record.assign(value, expire, access);
+            old
+        });
+        if let Some(object) = old {
+            self.db.bury_object(*object);
         }
     }
 

@@ -53,16 +53,19 @@ impl Keyspace {
     }
 
     /// The hash of a key: the same in all databases of all shards of the process.
+    #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.dbs[0].hash(key)
     }
 
     /// A database. Panics if the index is not below the number of databases, which SELECT checks.
+    #[inline]
     pub fn db(&self, index: DbIndex) -> &Db {
         &self.dbs[index.index()]
     }
 
     /// As [`Keyspace::db`], to change it.
+    #[inline]
     pub fn db_mut(&mut self, index: DbIndex) -> &mut Db {
         &mut self.dbs[index.index()]
     }

@@ -116,10 +116,12 @@ impl Head {
         self.0 & flag != 0
     }
 
+    #[inline]
     fn access(self) -> u32 {
         ((self.0 & Head::ACCESS) >> Head::ACCESS_AT) as u32
     }
 
+    #[inline]
     fn with_access(self, access: u32) -> Head {
         Head(self.0 & !Head::ACCESS | u64::from(access) << Head::ACCESS_AT & Head::ACCESS)
     }
@@ -720,11 +722,13 @@ impl<'a> Entry<'a> {
     }
 
     /// Whether the key has expired by now. One that expires now has not: Redis, too, asks for `now > when`.
+    #[inline]
     pub fn is_expired(self, now: Millis) -> bool {
         self.expire_at().is_some_and(|at| now > at)
     }
 
     /// The access word, 24 bits; see [`super::access`].
+    #[inline]
     pub fn access(self) -> u32 {
         self.head().access()
     }
@@ -811,6 +815,7 @@ impl Slot {
     }
 
     /// Whether there is a record that has an expiry. Does not touch the record's memory.
+    #[inline]
     pub(super) fn expires(&self) -> bool {
         self.word.addr() & EXPIRES_BIT != 0
     }
@@ -846,6 +851,17 @@ impl Slot {
         let block = self.block().expect("only a full slot can be changed");
         // Only borrowed: the slot keeps the block.
         change(&mut ManuallyDrop::new(Record(block)))
+    }
+
+    /// Changes the access word, of which 24 bits are kept, and hands the record out. Must not be called on an empty slot.
+    #[inline]
+    pub(super) fn touched(&mut self, touch: impl FnOnce(u32) -> u32) -> Entry<'_> {
+        let block = self.block().expect("only a full slot can be changed");
+        // Only borrowed: the slot keeps the block.
+        let mut record = ManuallyDrop::new(Record(block));
+        let access = touch(record.entry().access());
+        record.set_access(access);
+        Entry { block, record: PhantomData }
     }
 
     /// Sets the access word, of which 24 bits are kept. Must not be called on an empty slot.

@@ -90,11 +90,13 @@ impl Segment {
     }
 
     /// All slots, full and empty.
+    #[inline]
     pub(super) fn slots(&self) -> &[Slot] {
         &self.slots
     }
 
     /// One slot, which must stay as full as it is.
+    #[inline]
     pub(super) fn slot_mut(&mut self, at: usize) -> &mut Slot {
         &mut self.slots[at]
     }

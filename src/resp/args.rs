@@ -218,6 +218,24 @@ impl OwnedArgs {
         }
     }
 
+    /// As [`OwnedArgs::extend`], in one piece where that is possible: with what stands between the arguments. For a message, which does
+    /// not live long.
+    #[inline]
+    pub fn extend_framed(&mut self, args: Args<'_>) {
+        let (Some(first), Some(last), true) = (args.spans.first(), args.spans.last(), args.blobs.is_empty()) else {
+            return self.extend(args);
+        };
+        let (from, to) = (first.start as usize, (last.start + last.len) as usize);
+        let base = self.buf.len();
+        if base + (to - from) > COMMAND_BYTES_MAX {
+            return self.extend(args);
+        }
+        debug_assert!(args.spans.is_sorted_by_key(|span| span.start), "arguments lie in their order");
+        self.buf.extend_from_slice(&args.buf[from..to]);
+        self.spans
+            .extend(args.spans.iter().map(|span| Span::range(span.start as usize - from + base, span.len as usize)));
+    }
+
     /// Appends a copy of one argument. What would not fit the 4 GiB that ranges can address becomes a blob.
     #[inline]
     pub fn push(&mut self, arg: &[u8]) {
@@ -345,6 +363,19 @@ mod tests {
         assert_eq!(owned.bytes(), 40_003);
         owned.push(b"tail");
         assert_eq!(owned.as_args().iter().map(<[u8]>::len).collect::<Vec<_>>(), [3, 20_000, 20_000, 4]);
+    }
+
+    #[test]
+    fn a_framed_copy_has_the_same_arguments() {
+        let blobs = [Blob::new(vec![1; 20_000])];
+        let mut owned = OwnedArgs::from_slices(&["before"]);
+        let spans = [Span::range(4, 3), Span::range(9, 0), Span::range(11, 2)];
+        owned.extend_framed(Args::new(b"....SET..  kv..", &spans, &[]));
+        owned.extend_framed(Args::new(b"GET", &[Span::range(0, 3), Span::blob(0)], &blobs));
+        let lens: Vec<usize> = owned.as_args().iter().map(<[u8]>::len).collect();
+        assert_eq!(lens, [6, 3, 0, 2, 3, 20_000]);
+        assert_eq!(owned.command(1, 3).iter().collect::<Vec<_>>(), [&b"SET"[..], b"", b"kv"]);
+        assert_eq!(owned.command(4, 2).get(0), b"GET");
     }
 
     #[test]

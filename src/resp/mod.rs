@@ -14,8 +14,8 @@ pub mod args;
 pub mod bulk;
 pub mod error;
 pub mod parse;
-pub mod peek;
 pub mod reply;
+pub mod short;
 pub mod words;
 
 pub use args::{Args, OwnedArgs, Span};
@@ -23,3 +23,4 @@ pub use bulk::BigBulk;
 pub use error::{CommandError, ProtocolError};
 pub use parse::{ParseLimits, Parser, Step};
 pub use reply::{Mark, Pieces, Reply, Resp, push_bulk};
+pub use short::Short;

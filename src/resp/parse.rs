@@ -53,6 +53,7 @@
 
 use super::args::{Args, COMMAND_BYTES_MAX, OwnedArgs, Span};
 use super::error::ProtocolError;
+use super::short::{self, ARG_BYTES_BOUND, Short};
 use super::words::split_words;
 use crate::base::num::parse_i64;
 use crate::base::{BLOB_BYTES_MIN, Blob};
@@ -137,18 +138,30 @@ enum State {
     Inline,
 }
 
+/// Where the arguments of the current command are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// In `short`.
+    Short,
+    /// In `spans` and `blobs`.
+    Array,
+    /// In `words`.
+    Inline,
+}
+
 /// The state of one connection's incoming bytes.
 #[derive(Debug)]
 pub struct Parser {
     state: State,
-    /// Whether the current command is an inline one.
-    inline: bool,
+    /// Which way the current command has come.
+    kind: Kind,
     /// Arguments that have not come yet.
     missing: u32,
     /// Offset of the first byte that is not yet understood: the start of a line or of an argument.
     at: usize,
     /// How many bytes from `at` on are known to hold no line end.
     scanned: usize,
+    short: Short,
     spans: Vec<Span>,
     blobs: Vec<Blob>,
     /// Words of an inline command, unquoted.
@@ -172,10 +185,11 @@ impl Parser {
     pub fn new() -> Parser {
         Parser {
             state: State::Fresh,
-            inline: false,
+            kind: Kind::Array,
             missing: 0,
             at: 0,
             scanned: 0,
+            short: Short::default(),
             spans: Vec::new(),
             blobs: Vec::new(),
             words: OwnedArgs::new(),
@@ -186,6 +200,12 @@ impl Parser {
     /// go of the previous command's large arguments, also when `input` is empty.
     #[inline]
     pub fn step(&mut self, input: &[u8], limits: &ParseLimits) -> Step {
+        if limits.bulk_bytes_max >= ARG_BYTES_BOUND
+            && limits.args_max >= short::ARGS_MAX as u32
+            && let Some(consumed) = self.short(input)
+        {
+            return Step::Command { consumed };
+        }
         // Spans cannot point further than this. Only a command that is still incomplete there is in trouble.
         let input = &input[..input.len().min(COMMAND_BYTES_MAX)];
         match self.advance(input, limits) {
@@ -196,11 +216,41 @@ impl Parser {
         }
     }
 
+    /// The short way of [`Parser::step`], for all clients whose limits are not lower than those of one that has not authenticated:
+    /// where the command ends, if it begins here and is short and whole. If not, nothing has happened.
+    #[inline]
+    pub fn short(&mut self, input: &[u8]) -> Option<usize> {
+        if self.state != State::Fresh {
+            return None;
+        }
+        self.let_go();
+        if !self.short.read(input) {
+            return None;
+        }
+        self.kind = Kind::Short;
+        Some(self.short.bytes())
+    }
+
+    /// Lets go of the previous command's large arguments, and of the room for very many.
+    #[inline]
+    pub fn let_go(&mut self) {
+        if !self.blobs.is_empty() {
+            self.blobs = Vec::new();
+        }
+        if self.spans.capacity() > SPANS_RESERVED_MAX {
+            self.spans = Vec::new();
+        }
+    }
+
     /// The command that the last step found in `input`.
     #[inline]
     pub fn args<'a>(&'a self, input: &'a [u8]) -> Args<'a> {
         debug_assert!(self.state == State::Fresh, "there is no command before `Step::Command`");
-        if self.inline { self.words.as_args() } else { Args::new(input, &self.spans, &self.blobs) }
+        match self.kind {
+            Kind::Short => self.short.args(input),
+            Kind::Array => Args::new(input, &self.spans, &self.blobs),
+            Kind::Inline => self.words.as_args(),
+        }
     }
 
     /// Hands over the argument that [`Step::BigBulk`] announced. Panics when none was, or at another length.
@@ -240,9 +290,7 @@ impl Parser {
     #[inline]
     fn advance(&mut self, input: &[u8], limits: &ParseLimits) -> Result<Step, Stop> {
         if self.state == State::Fresh {
-            if !self.blobs.is_empty() {
-                self.blobs = Vec::new();
-            }
+            self.let_go();
             let Some(&first) = input.first() else { return Err(Stop::Incomplete) };
             self.begin(first);
         }
@@ -276,11 +324,8 @@ impl Parser {
         self.at = 0;
         self.scanned = 0;
         self.spans.clear();
-        if self.spans.capacity() > SPANS_RESERVED_MAX {
-            self.spans = Vec::new();
-        }
-        self.inline = first != b'*';
-        self.state = if self.inline { State::Inline } else { State::Count };
+        (self.kind, self.state) =
+            if first == b'*' { (Kind::Array, State::Count) } else { (Kind::Inline, State::Inline) };
     }
 
     /// The arguments from `at` on.

@@ -129,6 +129,11 @@ impl Reply {
         self.proto = proto;
     }
 
+    /// Makes room for so many more bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.buf.reserve(bytes);
+    }
+
     /// The version that is being written.
     pub fn proto(&self) -> Resp {
         self.proto

@@ -162,6 +162,14 @@ impl Observers<'_> {
     }
 }
 
+/// A key that is there, and what says how it is stamped.
+struct FoundLive<'a> {
+    entry: EntryMut<'a>,
+    access: AccessPolicy,
+    rng: &'a mut Rng,
+    touch: bool,
+}
+
 /// Permission to read. See the module.
 pub struct ReadCx<'a> {
     cx: DataCx<'a>,
@@ -245,41 +253,47 @@ impl<'a> ReadCx<'a> {
 
     /// Finds a live key. One whose time has come is removed on the way.
     #[inline]
-    fn find(&mut self, key: &[u8], counted: bool, touched: bool) -> Option<EntryMut<'_>> {
+    fn find(&mut self, key: &[u8], counted: bool, touched: bool) -> Option<Entry<'_>> {
+        let now = self.cx.now.millis();
+        let found = self.find_live(key, counted)?;
+        let FoundLive { entry, access, rng, touch } = found;
+        if touched && touch {
+            Some(entry.into_touched(|old| access.touched(old, now, rng)))
+        } else {
+            Some(entry.into_entry())
+        }
+    }
+
+    /// Finds a live key to change it. One whose time has come is removed on the way.
+    #[inline]
+    fn find_live(&mut self, key: &[u8], counted: bool) -> Option<FoundLive<'_>> {
         let DataCx { keyspace, db, now, metrics, access, rng, touch, config, events, observers, .. } = &mut self.cx;
-        let now = now.millis();
         observers.effects.saw(*db, key);
-        let mut found = match keyspace.db_mut(*db).lookup(key) {
-            Lookup::Found(entry) => Some(entry),
-            Lookup::Vacant(_) => None,
-        };
-        if found.as_ref().is_some_and(|e| e.entry().is_expired(now)) {
-            if let Some(expired) = found.take() {
-                expired.bury();
+        match keyspace.db_mut(*db).lookup(key) {
+            Lookup::Found(entry) if !entry.is_expired(now.millis()) => {
+                metrics.keyspace_hits += u64::from(counted);
+                return Some(FoundLive { entry, access: *access, rng, touch: *touch });
             }
-            metrics.expired_keys += 1;
-            metrics.changes += 1;
-            events.note(config, EventClass::EXPIRED, "expired", *db, key);
-            observers.expired(*db, key);
+            Lookup::Found(expired) => {
+                expired.bury();
+                metrics.expired_keys += 1;
+                metrics.changes += 1;
+                events.note(config, EventClass::EXPIRED, "expired", *db, key);
+                observers.expired(*db, key);
+            }
+            Lookup::Vacant(_) => {}
         }
         if counted {
-            metrics.keyspace_hits += u64::from(found.is_some());
-            metrics.keyspace_misses += u64::from(found.is_none());
-            if found.is_none() {
-                events.note(config, EventClass::MISS, "keymiss", *db, key);
-            }
+            metrics.keyspace_misses += 1;
+            events.note(config, EventClass::MISS, "keymiss", *db, key);
         }
-        if touched
-            && *touch
-            && let Some(entry) = &mut found
-        {
-            let old = entry.access();
-            let new = access.touched(old, now, rng);
-            if new != old {
-                entry.set_access(new);
-            }
-        }
-        found
+        None
+    }
+
+    /// Finds a live key to change it, neither counted nor touched. One whose time has come is removed on the way.
+    #[inline]
+    fn find_mut(&mut self, key: &[u8]) -> Option<EntryMut<'_>> {
+        self.find_live(key, false).map(|found| found.entry)
     }
 
     /// Counts a hit or a miss and tells of a miss, for a command that changes what it finds and yet counts as reading it.
@@ -295,13 +309,13 @@ impl<'a> ReadCx<'a> {
     /// Looks a key up as a read command does: counts a hit or a miss and touches the key.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<Entry<'_>> {
-        self.find(key, true, true).map(EntryMut::into_entry)
+        self.find(key, true, true)
     }
 
     /// Looks a key up as TTL, TYPE and EXISTS do: counts a hit or a miss, but leaves the access word alone.
     #[inline]
     pub fn get_untouched(&mut self, key: &[u8]) -> Option<Entry<'_>> {
-        self.find(key, true, false).map(EntryMut::into_entry)
+        self.find(key, true, false)
     }
 
     /// Looks a key up as OBJECT does: counts a hit or a miss, but leaves the access word alone and tells nobody of a miss.
@@ -315,7 +329,7 @@ impl<'a> ReadCx<'a> {
     /// Looks a key up without touching it or counting anything (OBJECT, DEBUG, write commands that only look).
     #[inline]
     pub fn peek(&mut self, key: &[u8]) -> Option<Entry<'_>> {
-        self.find(key, false, false).map(EntryMut::into_entry)
+        self.find(key, false, false)
     }
 
     /// The string at `key` for a read command; [`CommandError::WrongType`] if another type is there.
@@ -498,7 +512,7 @@ impl<'a> WriteCx<'a> {
     /// Looks a key up as a write command does: touches it, counts neither hit nor miss.
     #[inline]
     pub fn lookup(&mut self, key: &[u8]) -> Option<Entry<'_>> {
-        self.find(key, false, true).map(EntryMut::into_entry)
+        self.find(key, false, true)
     }
 
     /// The string at `key` for a write command; [`CommandError::WrongType`] if another type is there.
@@ -547,7 +561,7 @@ impl<'a> WriteCx<'a> {
         let millis = now.millis();
         let db = keyspace.db_mut(*index);
         if let Lookup::Found(mut entry) = db.lookup(key) {
-            if !entry.entry().is_expired(millis) {
+            if !entry.is_expired(millis) {
                 let old = entry.access();
                 if *touch {
                     let new = access.touched(old, millis, rng);
@@ -649,7 +663,7 @@ impl<'a> WriteCx<'a> {
                     Ttl::At(due) => Some(due),
                     Ttl::Keep => entry.expire_at().filter(|due| *due >= now),
                 };
-                if entry.entry().is_expired(now) {
+                if entry.is_expired(now) {
                     metrics.expired_keys += 1;
                     observers.effects.expired(*db, key);
                     events.note(config, EventClass::EXPIRED, "expired", *db, key);
@@ -676,7 +690,7 @@ impl<'a> WriteCx<'a> {
         let now = now.millis();
         let db = keyspace.db_mut(*index);
         let number = match db.lookup(key) {
-            Lookup::Found(mut entry) if !entry.entry().is_expired(now) => {
+            Lookup::Found(mut entry) if !entry.is_expired(now) => {
                 let number = change(Some(string_of(entry.value())?))?;
                 let old = entry.access();
                 let stamp = if *touch { access.touched(old, now, rng) } else { old };
@@ -716,7 +730,7 @@ impl<'a> WriteCx<'a> {
     pub fn edit_string<R>(&mut self, key: &[u8], edit: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         self.changed(1);
         self.signal(key);
-        let mut entry = self.find(key, false, false).expect("the handler looked the key up before editing it");
+        let mut entry = self.find_mut(key).expect("the handler looked the key up before editing it");
         entry.with_blob_mut(edit)
     }
 
@@ -739,7 +753,7 @@ impl<'a> WriteCx<'a> {
         let millis = now.millis();
         let db = keyspace.db_mut(*index);
         if let Lookup::Found(mut entry) = db.lookup(key) {
-            if !entry.entry().is_expired(millis) {
+            if !entry.is_expired(millis) {
                 let len = string_of(entry.value())?.len();
                 if *touch {
                     let new = access.touched(entry.access(), millis, rng);
@@ -790,13 +804,13 @@ impl<'a> WriteCx<'a> {
     pub fn append(&mut self, key: &[u8], tail: &[u8]) -> usize {
         self.changed(1);
         self.signal(key);
-        let mut entry = self.find(key, false, false).expect("the handler looked the key up before appending to it");
+        let mut entry = self.find_mut(key).expect("the handler looked the key up before appending to it");
         entry.append(tail)
     }
 
     /// Sets or clears the expiry of a key, and says so; false if there is no such key.
     pub fn set_expire(&mut self, key: &[u8], expire: Option<Millis>) -> bool {
-        let Some(mut entry) = self.find(key, false, false) else { return false };
+        let Some(mut entry) = self.find_mut(key) else { return false };
         entry.set_expire(expire);
         self.changed(1);
         self.notify(EventClass::GENERIC, if expire.is_some() { "expire" } else { "persist" }, key);
@@ -806,24 +820,24 @@ impl<'a> WriteCx<'a> {
 
     /// Says when or how often a key was used (RESTORE); false if there is no such key.
     pub fn set_access(&mut self, key: &[u8], access: u32) -> bool {
-        let Some(mut entry) = self.find(key, false, false) else { return false };
+        let Some(mut entry) = self.find_mut(key) else { return false };
         entry.set_access(access);
         true
     }
 
     /// Keeps a string compressed; false if there is none, or too little would be gained. Nobody but the allocator can tell.
     pub fn pack(&mut self, key: &[u8]) -> bool {
-        self.find(key, false, false).is_some_and(|mut entry| entry.pack())
+        self.find_mut(key).is_some_and(|mut entry| entry.pack())
     }
 
     /// Keeps a string as it is; false if it was not compressed.
     pub fn unpack(&mut self, key: &[u8]) -> bool {
-        self.find(key, false, false).is_some_and(|mut entry| entry.unpack())
+        self.find_mut(key).is_some_and(|mut entry| entry.unpack())
     }
 
     /// Removes a key, and says so; false if there was none.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        let Some(entry) = self.find(key, false, false) else { return false };
+        let Some(entry) = self.find_mut(key) else { return false };
         entry.bury();
         self.changed(1);
         self.signal(key);
@@ -833,7 +847,7 @@ impl<'a> WriteCx<'a> {
 
     /// Removes a key and hands out its record, expiry included.
     pub fn take(&mut self, key: &[u8]) -> Option<Record> {
-        let record = self.find(key, false, false)?.remove();
+        let record = self.find_mut(key)?.remove();
         self.changed(1);
         self.signal(key);
         Some(record)

@@ -213,7 +213,15 @@ impl Batch {
         self.args.reserve(args, bytes);
     }
 
-    /// Adds a command; its arguments are copied.
+    /// Adds a command with all these arguments, which are copied.
+    #[inline]
+    pub fn push_whole(&mut self, command: BatchCommand, args: Args<'_>) {
+        let (first, argc) = (self.args.len() as u32, args.len() as u32);
+        self.args.extend_framed(args);
+        self.commands.push(BatchCommand { first, argc, ..command });
+    }
+
+    /// Adds a command of these arguments, which are copied.
     pub fn push<'a>(&mut self, command: BatchCommand, args: impl Iterator<Item = (Args<'a>, usize)>) {
         let first = self.args.len() as u32;
         let mut argc = 0;

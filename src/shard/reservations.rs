@@ -151,6 +151,8 @@ pub struct Reservations {
     entries: BTreeMap<Order, Entry>,
     /// By key, in order.
     lines: HashMap<u64, Vec<Stand>, ahash::RandomState>,
+    /// Lines in which nobody stands any more, to be used again.
+    spare_lines: Vec<Vec<Stand>>,
     /// The places of transactions over several shards.
     orders: HashMap<TxnId, Order, ahash::RandomState>,
     /// Entries that claim everything.
@@ -164,6 +166,9 @@ pub struct Reservations {
     enforced: bool,
 }
 
+/// Empty lines that are kept: as many keys as a few transactions claim.
+const SPARE_LINES: usize = 64;
+
 /// Numbers of a shard's own entries begin here; those of plans are below.
 const OWN_NUMBERS: u64 = 1 << 63;
 
@@ -172,6 +177,7 @@ impl Default for Reservations {
         Reservations {
             entries: BTreeMap::new(),
             lines: HashMap::default(),
+            spare_lines: Vec::new(),
             orders: HashMap::default(),
             of_everything: 0,
             runnable: VecDeque::new(),
@@ -216,7 +222,7 @@ impl Reservations {
 
     /// Whether nothing that conflicts stands before `order`, or anywhere.
     fn free_before(&self, order: Option<Order>, claims: &Claims) -> bool {
-        if !self.enforced {
+        if !self.enforced || self.entries.is_empty() {
             return true;
         }
         let before = |o: &Order| order.is_none_or(|order| *o < order);
@@ -262,11 +268,19 @@ impl Reservations {
         let entry = self.entries.remove(&proposed).expect("an order has an entry");
         for (hash, access) in &entry.claims.keys {
             let line = self.lines.get_mut(hash).expect("a claim has a line");
+            if let [alone] = &mut line[..] {
+                alone.0 = order;
+                continue;
+            }
             take_out(line, proposed);
             let at = line.partition_point(|(o, _)| *o < order);
             line.insert(at, (order, *access));
         }
         self.orders.insert(order.txn, order);
+        if self.entries.is_empty() {
+            self.entries.insert(order, entry);
+            return;
+        }
         let claims = entry.claims.clone();
         self.entries.insert(order, entry);
         self.find_runnable(&claims);
@@ -274,7 +288,8 @@ impl Reservations {
 
     /// Whether an entry's turn has come.
     pub fn may_run(&self, order: Order) -> bool {
-        self.free_before(Some(order), &self.entries[&order].claims)
+        let is_first = self.entries.first_key_value().is_some_and(|(first, _)| *first == order);
+        is_first || self.free_before(Some(order), &self.entries[&order].claims)
     }
 
     /// Enters something whose place is final and whose turn has not come.
@@ -303,8 +318,10 @@ impl Reservations {
 
     fn enter(&mut self, order: Order, claims: Claims, stage: Stage) {
         debug_assert!(self.entries.last_key_value().is_none_or(|(last, _)| *last < order), "new entries stand behind");
+        let Reservations { lines, spare_lines, .. } = self;
         for (hash, access) in &claims.keys {
-            self.lines.entry(*hash).or_default().push((order, *access));
+            let line = lines.entry(*hash).or_insert_with(|| spare_lines.pop().unwrap_or_default());
+            line.push((order, *access));
         }
         self.of_everything += usize::from(claims.everything.is_some());
         let old = self.entries.insert(order, Entry { claims, stage, runnable: false, deferred: Vec::new() });
@@ -324,7 +341,10 @@ impl Reservations {
             if let std::collections::hash_map::Entry::Occupied(mut line) = self.lines.entry(*hash) {
                 take_out(line.get_mut(), order);
                 if line.get().is_empty() {
-                    line.remove();
+                    let line = line.remove();
+                    if self.spare_lines.len() < SPARE_LINES {
+                        self.spare_lines.push(line);
+                    }
                 }
             }
         }

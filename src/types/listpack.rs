@@ -23,6 +23,29 @@ const COUNT_UNKNOWN: u16 = u16::MAX;
 /// The longest text that can be that of an integer.
 const INT_TEXT_MAX: usize = num::DIGITS_MAX;
 
+/// The longest text whose length its first byte tells.
+const SHORT_TEXT_MAX: usize = 63;
+/// The size of an entry with everything, by its first byte; 0 if that does not tell: it is a longer text.
+const SIZES: [u8; 256] = {
+    let mut sizes = [0; 256];
+    let mut first = 0;
+    while first < sizes.len() {
+        let body = match first {
+            0..=0x7f => 1,
+            0x80..=0xbf => 1 + (first & 0x3f),
+            0xc0..=0xdf => 2,
+            0xf1 => 3,
+            0xf2 => 4,
+            0xf3 => 5,
+            0xf4 => 9,
+            _ => 0,
+        };
+        sizes[first] = if body > 0 { body as u8 + 1 } else { 0 };
+        first += 1;
+    }
+    sizes
+};
+
 /// Where an entry begins.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Pos(usize);
@@ -349,17 +372,31 @@ impl Listpack {
     #[inline]
     pub fn find(&self, text: &[u8], at: Pos, skip: usize) -> Option<Pos> {
         let wanted = Item::of(text);
+        let bytes = &self.bytes[..];
         let mut at = at.0;
+        // The first byte of the entry if it is a short text; of an integer's there is none.
+        let (head, last) = match wanted {
+            Item::Bytes(text) if text.len() <= SHORT_TEXT_MAX => (0x80 | text.len() as u8, text.last().copied()),
+            Item::Bytes(_) | Item::Int(_) => (END, None),
+        };
         loop {
-            if self.bytes[at] == END {
+            let first = bytes[at];
+            // Texts that many entries begin with differ in their last bytes.
+            let is_it = if first == head && head != END {
+                last.is_none_or(|last| bytes[at + text.len()] == last) && bytes[at + 1..at + 1 + text.len()] == *text
+            } else if head != END && SIZES[usize::from(first)] > 0 {
+                false
+            } else if first == END {
                 return None;
-            }
-            if item(&self.bytes, at) == wanted {
+            } else {
+                item(bytes, at) == wanted
+            };
+            if is_it {
                 return Some(Pos(at));
             }
             for _ in 0..=skip {
                 at = self.end_of(at);
-                if self.bytes[at] == END {
+                if bytes[at] == END {
                     return None;
                 }
             }
@@ -377,6 +414,14 @@ impl Listpack {
 
     #[inline]
     fn end_of(&self, at: usize) -> usize {
+        match SIZES[usize::from(self.bytes[at])] {
+            0 => self.end_of_long(at),
+            size => at + usize::from(size),
+        }
+    }
+
+    #[cold]
+    fn end_of_long(&self, at: usize) -> usize {
         let body = body_len(&self.bytes, at);
         at + body + back_len_size(body)
     }
