@@ -176,7 +176,7 @@ impl Large {
     }
 
     /// Removes a range of ranks in one go: the tree is cut, and the index looked through once instead of searched for each member, which
-    /// is a fifth of the work where half of the members go. Returns those that went, in a set to be freed and not to be read.
+    /// is a third to a fifth of the work where half of the members go. Returns those that went, in a set to be freed and not to be read.
     fn remove_many(&mut self, rank: usize, count: usize) -> Large {
         let mut gone = Large { tree: self.tree.cut(rank, count), ..Large::default() };
         let stay = self.tree.len();
