@@ -17,18 +17,20 @@ use crate::shard::cx::Observers;
 use crate::shard::{Shard, Stop};
 
 /// Time one active expiry cycle may take, microseconds, at `active-expire-effort` 1 and more for each step above. With the
-/// pause below that is a quarter of a core at most, as in Redis, in pieces that no client notices.
-const EXPIRE_CYCLE_US: u64 = 1_000;
+/// pause below that is a quarter of a core at most, as in Redis, in pieces that no client notices: a reply may have to wait for two of
+/// them, and for what the machine makes of that.
+const EXPIRE_CYCLE_US: u64 = 500;
 /// See above.
-const EXPIRE_CYCLE_US_PER_EFFORT: u64 = 150;
+const EXPIRE_CYCLE_US_PER_EFFORT: u64 = 75;
 /// Pause after a cycle that left work behind, microseconds.
-const EXPIRE_PAUSE_US: u64 = 3_000;
+const EXPIRE_PAUSE_US: u64 = 1_500;
 /// Records that one step of a cycle looks at before it reads the clock.
 const EXPIRE_STEP: usize = 128;
-/// Time that freeing emptied databases may take in one turn, microseconds.
-const FREE_SLICE_US: u64 = 500;
-/// Records freed between two looks at the clock.
-const FREE_STEP: usize = 512;
+/// Time that freeing values and emptied databases may take in one turn, microseconds. A request that comes in meanwhile is answered
+/// after this slice and the next, so it is a few times shorter than what a client may notice; a turn itself takes some two.
+const FREE_SLICE_US: u64 = 200;
+/// Records or elements freed between two looks at the clock.
+const FREE_STEP: usize = 128;
 /// How often idle clients are looked for, microseconds.
 const IDLE_CHECK_US: u64 = 1_000_000;
 /// The same complaint about accepting is logged at most this often, microseconds.

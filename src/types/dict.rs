@@ -146,6 +146,30 @@ impl<E> Segment<E> {
         entry
     }
 
+    /// See [`Dict::retain`]. Hashes nothing: an index place has what it needs.
+    fn retain(&mut self, keep: &mut impl FnMut(&mut E) -> bool) {
+        // The new place plus one; 0 of an entry that goes.
+        let mut places = Vec::with_capacity(self.entries.len());
+        let mut kept = 0;
+        self.entries.retain_mut(|entry| {
+            let stays = keep(entry);
+            kept += u32::from(stays);
+            places.push(if stays { kept } else { 0 });
+            stays
+        });
+        if self.entries.len() == places.len() {
+            return;
+        }
+        let slots = (self.entries.len() * 4 / 3 + 1).next_power_of_two().max(8);
+        let old = std::mem::replace(&mut self.index, vec![EMPTY; slots].into_boxed_slice());
+        for slot in old.iter().filter(|slot| **slot != EMPTY) {
+            if let Some(place) = places[(slot & 0xffff) as usize - 1].checked_sub(1) {
+                self.place_in_index(slot >> 16, place as usize);
+            }
+        }
+        self.entries.shrink_to(self.entries.len() + self.entries.len() / 8);
+    }
+
     /// Empties an index place and moves those behind it forward that it kept from their own.
     fn empty_slot(&mut self, mut at: usize) {
         let mask = self.mask();
@@ -248,6 +272,21 @@ impl<E: Clone> Dict<E> {
             self.join(number, hash, &hash_of);
         }
         Some(entry)
+    }
+
+    /// Takes out all entries that `keep` refuses; it may change those that it keeps, but for their keys. Looks at every entry: for when
+    /// a good part of them goes.
+    pub fn retain(&mut self, mut keep: impl FnMut(&mut E) -> bool, hash_of: impl Fn(&E) -> u64) {
+        for segment in &mut self.segments {
+            Arc::make_mut(segment).retain(&mut keep);
+        }
+        self.len = self.segments.iter().map(|segment| segment.entries.len()).sum();
+        if self.len < self.segments.len() * SEGMENT_JOIN_MAX / 4 {
+            let thin = std::mem::take(self);
+            for entry in thin.iter() {
+                self.insert_new(hash_of(entry), entry.clone(), &hash_of);
+            }
+        }
     }
 
     /// Divides a segment by the next bit of its entries' hashes.
@@ -584,6 +623,28 @@ mod tests {
         assert_eq!(drawn.len(), 2000);
         let (low, high) = (drawn.values().min().unwrap(), drawn.values().max().unwrap());
         assert!(*low > 50 && *high < 160, "{low} to {high} of 100");
+    }
+
+    #[test]
+    fn what_is_retained_is_found_and_the_rest_is_not() {
+        for one_of in [1, 2, 3, 50, 4000, 100_000] {
+            let mut dict = Set::default();
+            for n in 0..40_000u64 {
+                dict.add(&key(n), || key(n).into());
+            }
+            let copy = dict.clone();
+            let stays = |n: u64| n % one_of == 1 % one_of;
+            let kept: std::collections::HashSet<Vec<u8>> = (0..40_000).filter(|n| stays(*n)).map(key).collect();
+            dict.retain(|entry| kept.contains(&entry[..]), |entry| hash(entry));
+            assert_eq!(dict.len(), kept.len());
+            assert!(dict.segments.len() <= 1 + dict.len() * 4 / SEGMENT_JOIN_MAX, "thin segments are joined");
+            for n in 0..40_000 {
+                assert_eq!(dict.get(&key(n)).is_some(), stays(n));
+                assert!(copy.get(&key(n)).is_some(), "a copy keeps its entries");
+                assert_eq!(dict.add(&key(n), || key(n).into()), !stays(n));
+            }
+            assert_eq!(dict.len(), 40_000);
+        }
     }
 
     #[test]

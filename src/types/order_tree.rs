@@ -158,6 +158,26 @@ impl OrderTree {
         pair
     }
 
+    /// Takes `count` pairs from a rank on, which must be there, out as a tree of their own. Nodes that lie within the range go as they
+    /// are. Leaves of the new tree are not equally deep: it is to be read and freed, not to be changed.
+    pub fn cut(&mut self, rank: usize, count: usize) -> OrderTree {
+        assert!(rank + count <= self.len, "a range is within the length");
+        let mut out = Vec::new();
+        cut(&mut self.root, rank, count, &mut out);
+        self.len -= count;
+        while let Node::Inner(children) = &mut self.root
+            && children.len() <= 1
+        {
+            self.root = children.pop().map_or(Node::Leaf(Leaf::default()), |only| Arc::unwrap_or_clone(only.node));
+        }
+        OrderTree { root: Node::Inner(out), len: count }
+    }
+
+    /// Gives every pair the handle that `change` gives for its own, in order. Places in the order must not depend on handles.
+    pub fn change_handles(&mut self, mut change: impl FnMut(u32) -> u32) {
+        change_handles(&mut self.root, &mut change);
+    }
+
     /// Gives the pair of a rank, which must be there, another handle. Its place in the order must not depend on it.
     pub fn set_handle(&mut self, rank: usize, handle: u32) {
         set_handle(&mut self.root, rank, handle);
@@ -314,6 +334,64 @@ fn remove(node: &mut Node, mut rank: usize) -> Pair {
     }
 }
 
+/// Moves a range of pairs to `out`, as few nodes as there can be. No node becomes empty by that but the root, if all of it goes.
+fn cut(node: &mut Node, rank: usize, count: usize, out: &mut Vec<Child>) {
+    if count == 0 {
+        return;
+    }
+    match node {
+        Node::Leaf(leaf) => {
+            let scores = leaf.scores.drain(rank..rank + count).collect();
+            let handles = leaf.handles.drain(rank..rank + count).collect();
+            leaf.scores.shrink_to_fit();
+            leaf.handles.shrink_to_fit();
+            out.push(Node::Leaf(Leaf { scores, handles }).into_child());
+        }
+        Node::Inner(children) => {
+            let (mut at, mut first, end) = (0, 0, rank + count);
+            while at < children.len() && first < end {
+                let child = &mut children[at];
+                let (from, until) = (rank.max(first), end.min(first + child.count));
+                first += child.count;
+                if from >= until {
+                    at += 1;
+                } else if until - from == child.count {
+                    // Its neighbours close up at the end, all at once.
+                    let whole = children[at..].iter().scan(first - children[at].count, |before, child| {
+                        *before += child.count;
+                        Some(*before)
+                    });
+                    let whole = whole.take_while(|until| *until <= end).count();
+                    first += children[at + 1..at + whole].iter().map(|child| child.count).sum::<usize>();
+                    out.extend(children.drain(at..at + whole));
+                } else {
+                    let before = first - child.count;
+                    cut(Arc::make_mut(&mut child.node), from - before, until - from, out);
+                    child.refresh();
+                    at += 1;
+                }
+            }
+            for left in (at.saturating_sub(2)..=at).rev() {
+                if left + 1 < children.len() {
+                    join(children, left);
+                }
+            }
+        }
+    }
+}
+
+fn change_handles(node: &mut Node, change: &mut impl FnMut(u32) -> u32) {
+    match node {
+        Node::Leaf(leaf) => leaf.handles.iter_mut().for_each(|handle| *handle = change(*handle)),
+        Node::Inner(children) => {
+            for child in children {
+                change_handles(Arc::make_mut(&mut child.node), change);
+                child.refresh();
+            }
+        }
+    }
+}
+
 fn set_handle(node: &mut Node, mut rank: usize, handle: u32) {
     match node {
         Node::Leaf(leaf) => leaf.handles[rank] = handle,
@@ -423,6 +501,19 @@ mod tests {
                     assert_eq!(tree.get(rank), model[rank]);
                     assert_eq!(tree.remove_at(rank), model.remove(rank));
                 }
+                if step % 700 == 0 && !model.is_empty() {
+                    let rank = rng.below(model.len() as u64) as usize;
+                    let count = rng.below((model.len() - rank) as u64 / 3 + 1) as usize;
+                    let (gone, mut seen) = (tree.cut(rank, count), Vec::new());
+                    gone.walk(0, false, |pair| {
+                        seen.push(pair);
+                        true
+                    });
+                    assert_eq!(seen, model.drain(rank..rank + count).collect::<Vec<_>>());
+                    tree.change_handles(|handle| handle + 1);
+                    model.iter_mut().for_each(|pair| pair.1 += 1);
+                    assert_eq!(check_node(&tree.root, true), model.len());
+                }
                 if step % 1500 == 0 {
                     assert_eq!(check_node(&tree.root, true), model.len());
                     let from = rng.below(model.len() as u64 + 1) as usize;
@@ -445,6 +536,18 @@ mod tests {
                 slices += 1;
             }
             assert!(slices <= model.len() / 900 + 2);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_out_whole_leaves_an_empty_tree() {
+        for pairs in [1, 100, 200, 50_000u32] {
+            let mut tree = OrderTree::default();
+            (0..pairs).for_each(|n| tree.insert((f64::from(n), n), |_| true));
+            assert_eq!(tree.cut(0, pairs as usize).len(), pairs as usize);
+            assert!(tree.is_empty());
+            tree.insert((1.0, 1), |_| true);
+            assert_eq!((tree.get(0), check_node(&tree.root, true)), ((1.0, 1), 1));
         }
     }
 
