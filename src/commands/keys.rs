@@ -194,7 +194,7 @@ impl KeySpec {
                 if at >= argc {
                     return Err(BadKeys);
                 }
-                let count = crate::base::num::parse_i64(args.get(at as usize)).ok_or(BadKeys)?;
+                let count = leading_number(args.get(at as usize)).ok_or(BadKeys)?;
                 if !(0..argc).contains(&count) {
                     return Err(BadKeys);
                 }
@@ -300,6 +300,15 @@ pub fn keys_are_optional(command: &Command) -> bool {
     command.row.flags.has(Flags::NO_MANDATORY_KEYS)
 }
 
+/// The number that a word begins with, as C's `atoi` reads it: Redis looks for keys by that, before anything asks for a proper number.
+fn leading_number(word: &[u8]) -> Option<i64> {
+    let word = word.trim_ascii_start();
+    let sign = usize::from(matches!(word.first(), Some(b'-' | b'+')));
+    let digits = word[sign..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let number = str::from_utf8(&word[sign..sign + digits]).ok()?.parse::<i64>().ok()?;
+    Some(if word.first() == Some(&b'-') { -number } else { number })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +352,9 @@ mod tests {
             find: Find::Count { count_at: 0, first: 1, step: 1 },
         };
         assert_eq!(positions(spec, &["lmpop", "2", "a", "b", "left"]), Ok(vec![2, 3]));
+        // The handler refuses such a count, and users are asked for what Redis asks them for until it does.
+        assert_eq!(positions(spec, &["lmpop", "1e3", "a", "left"]), Ok(vec![2]));
+        assert_eq!(positions(spec, &["lmpop", "x1", "a"]), Err(BadKeys));
         assert_eq!(positions(spec, &["lmpop", "9", "a"]), Err(BadKeys));
         assert_eq!(positions(spec, &["lmpop", "-1", "a"]), Err(BadKeys));
         assert_eq!(positions(spec, &["lmpop", "9223372036854775807", "a"]), Err(BadKeys));
