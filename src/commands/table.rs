@@ -343,6 +343,7 @@ fn fold(name: &[u8]) -> u64 {
     };
     word | 0x2020_2020_2020_2020
 }
+
 /// Buckets per name: names are few and a miss must be as quick as a hit.
 const BUCKETS_PER_NAME: usize = 8;
 

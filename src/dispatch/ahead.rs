@@ -30,26 +30,25 @@ impl Engine {
 pub(super) struct Ahead {
     /// Where what was not looked at begins.
     seen: usize,
-    /// Commands by number, modulo the length, and hashes of their keys. The window is from `next` on; what was taken last is kept in
+    /// What was asked for. Holds as many commands as there are from `next` on.
+    window: Lookahead,
+    /// Commands by number, modulo the length, and the owners of their keys. The window is from `next` on; what was taken last is kept in
     /// front of it.
-    commands: [Short; WINDOW],
-    /// None for a command without a key of this shard.
-    hashes: [Option<u64>; WINDOW],
-    owners: [ShardId; WINDOW],
+    commands: [Short; PLACES],
+    owners: [ShardId; PLACES],
     next: usize,
     end: usize,
 }
 
-/// Commands between asking for a key's slot and running its command.
-const AHEAD: usize = 4;
-/// A power of two, and more than there are in the window and the one that runs.
-const WINDOW: usize = 8;
+/// A power of two, for the commands in the window and the one that runs.
+const PLACES: usize = (Lookahead::COMMANDS + 1).next_power_of_two();
 
 impl Ahead {
     /// Another read begins.
     #[inline]
     pub(super) fn begin(&mut self) {
         (self.seen, self.next, self.end) = (0, 0, 0);
+        self.window = Lookahead::default();
     }
 
     /// Looks on, where the next command begins at `at`. `slots`: where keys are, unless all are `here` as far as this connection goes.
@@ -57,32 +56,19 @@ impl Ahead {
     pub(super) fn look(&mut self, input: &[u8], at: usize, db: &Db, slots: Option<SlotMap>, here: ShardId) {
         self.seen = self.seen.max(at);
         // One command leaves the window and one enters; at the start of a read it is filled.
-        while self.end < self.next + AHEAD {
-            let place = self.end % WINDOW;
+        while self.window.wants() {
+            let place = self.end % PLACES;
             let command = &mut self.commands[place];
             if !command.read(&input[self.seen..]) {
                 break;
             }
             let args = command.args(&input[self.seen..]);
-            let mut hash = None;
-            let mut owner = here;
-            if args.len() > 1 {
-                let key = args.get(1);
-                owner = slots.map_or(here, |slots| slots.shard_of(key));
-                hash = (owner == here).then(|| db.hash(key));
-            }
-            if let Some(hash) = hash {
-                db.prefetch(hash);
-            }
-            self.hashes[place] = hash;
+            let key = (args.len() > 1).then(|| args.get(1));
+            let owner = key.zip(slots).map_or(here, |(key, slots)| slots.shard_of(key));
+            self.window.ask(db, key.filter(|_| owner == here));
             self.owners[place] = owner;
             self.seen += self.commands[place].bytes();
             self.end += 1;
-            if self.end > self.next + AHEAD / 2
-                && let Some(hash) = self.hashes[(self.end - 1 - AHEAD / 2) % WINDOW]
-            {
-                db.prefetch_record(hash);
-            }
         }
     }
 
@@ -93,6 +79,7 @@ impl Ahead {
             return None;
         }
         self.next += 1;
+        self.window.passed();
         Some(self.next - 1)
     }
 
@@ -100,13 +87,13 @@ impl Ahead {
     #[inline]
     pub(super) fn owner(&self, number: usize) -> ShardId {
         debug_assert!(number + 1 == self.next);
-        self.owners[number % WINDOW]
+        self.owners[number % PLACES]
     }
 
     /// The command that was taken last.
     #[inline]
     pub(super) fn taken(&self, number: usize) -> &Short {
         debug_assert!(number + 1 == self.next);
-        &self.commands[number % WINDOW]
+        &self.commands[number % PLACES]
     }
 }

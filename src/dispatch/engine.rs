@@ -562,15 +562,20 @@ impl Engine {
             return Flow::Next;
         }
         if silent || remember.is_some() || !self.shard.tracking.is_idle() {
-            self.shard.metrics.commands_processed += 1;
-            let latency = self.shard.config.latency_tracking;
-            let brief = command.is_brief(args.len());
-            self.run.enter(command.id, brief, true, &mut self.shard.metrics, latency, self.clock_ns, args);
+            self.enter(command.id, command.is_brief(args.len()), args);
             self.data_tracked(session, command, f, args, silent, remember);
             return Flow::Next;
         }
         self.run_here(session, command, f, args);
         Flow::Next
+    }
+
+    /// A command of a client of this core begins here: it is counted, and its time.
+    #[inline]
+    fn enter(&mut self, id: CommandId, brief: bool, args: Args<'_>) {
+        self.shard.metrics.commands_processed += 1;
+        let latency = self.shard.config.latency_tracking;
+        self.run.enter(id, brief, true, &mut self.shard.metrics, latency, self.clock_ns, args);
     }
 
     /// Puts a command into the batch for the shard that has its keys.
@@ -607,10 +612,7 @@ impl Engine {
     /// Runs a command on this shard, for a client that sees its reply and remembers nothing, while nobody is tracked.
     #[inline]
     pub(super) fn run_here(&mut self, session: &mut Session, command: &'static Command, f: DataFn, args: Args<'_>) {
-        self.shard.metrics.commands_processed += 1;
-        let latency = self.shard.config.latency_tracking;
-        let brief = command.is_brief(args.len());
-        self.run.enter(command.id, brief, true, &mut self.shard.metrics, latency, self.clock_ns, args);
+        self.enter(command.id, command.is_brief(args.len()), args);
         let (db, proto, touch) = (session.db, session.proto, !session.no_touch);
         if self.building.is_none() && session.pending.is_empty() {
             let out = &mut session.out;
@@ -673,13 +675,11 @@ impl Engine {
         }
         let silent = self.silent(session);
         self.count(session, command);
-        self.shard.metrics.commands_processed += 1;
         let (id, db, proto, touch) = (command.id, session.db, session.proto, !session.no_touch);
         let mut building = self.building.take().unwrap_or_else(|| self.spare_buildings.pop().unwrap_or_default());
         let parts = others.len() as u32 + 1;
         building.pending.routes.push(Route::Split { merge: Merge::Sum, parts, proto, silent });
-        let latency = self.shard.config.latency_tracking;
-        self.run.enter(id, false, true, &mut self.shard.metrics, latency, self.clock_ns, args);
+        self.enter(id, false, args);
         let run = DataFn::Service(f);
         let shard = &mut self.shard;
         building.reply_here(false, |reply| shard.run(run, id, db, touch, args, reply));
@@ -733,10 +733,7 @@ impl Engine {
     ) {
         self.shard.catch_up(session);
         self.count(session, command);
-        self.shard.metrics.commands_processed += 1;
-        let latency = self.shard.config.latency_tracking;
-        let brief = command.is_brief(args.len());
-        self.run.enter(command.id, brief, true, &mut self.shard.metrics, latency, self.clock_ns, args);
+        self.enter(command.id, command.is_brief(args.len()), args);
         let before = session.reply_mode;
         if before == ReplyMode::SkipNext {
             session.reply_mode = ReplyMode::On;

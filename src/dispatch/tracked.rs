@@ -57,8 +57,7 @@ impl Engine {
     }
 
     /// A command of this shard's, when somebody may have to be told of what it changes, or what it reads is remembered, or its reply is
-    /// not seen. Its own
-    /// invalidations follow its reply; the reply is held if other shards have to tell their clients first.
+    /// not seen. Its own invalidations follow its reply; the reply is held if other shards have to tell their clients first.
     #[cold]
     pub(super) fn data_tracked(
         &mut self,
